@@ -1,0 +1,45 @@
+# make help lists the targets. Everything is installed into .venv; nothing else is touched.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+TORCH := $(shell grep '^torch==' constraints.txt)
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help demo test test-slow bench check clean
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+demo: .venv/.stamp-demo  ## compress a prompt-injection guard and print its verdict (DEMO_QUICK=1: a first look)
+	$(BIN)/python examples/prompt_injection_guard.py
+
+test: .venv/.stamp-test  ## run the tests that need no GPU, no board and little time
+	$(PYTEST) -m "not slow and not gpu and not device"
+
+test-slow: .venv/.stamp-test  ## run the tests that take minutes
+	$(PYTEST) -m "slow and not gpu and not device"
+
+bench: .venv/.stamp-test  ## measure what the README states
+	$(BIN)/python benchmarks/sst2.py
+	$(BIN)/python benchmarks/demo_seeds.py
+
+check: .venv/.stamp-dev  ## lint, format, types and tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(PYTEST) -m "not slow and not gpu and not device"
+
+clean:  ## remove the environment, caches and runs
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist runs
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or later is needed (with venv); found none. Type: make PYTHON=path" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# torch first, in its pinned version: left to the resolver it would bring gigabytes of GPU libraries.
+.venv/.stamp-%: pyproject.toml constraints.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@

@@ -1,0 +1,255 @@
+"""The commands."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from edgesmith import __version__
+from edgesmith.cli.door import Door
+from edgesmith.cli.options import (
+    OUTPUT,
+    build_recipe,
+    default_output,
+    recipe_changes,
+    recipe_options,
+    talk_options,
+)
+from edgesmith.errors import BudgetError
+from edgesmith.recipe import DataConfig, Recipe
+from edgesmith.records import Progress, SilentProgress, Verdict, to_dict
+from edgesmith.targets import load_target, target_names
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__)
+def main() -> None:
+    """Compress a fine-tuned transformer for an edge device and prove the result by measurement.
+
+    \b
+    Example:
+      edgesmith compress my-model/ --data reviews.csv --max-drop 1% --max-size 8MB -o runs/reviews
+      edgesmith report runs/reviews
+    """
+
+
+@main.command()
+@click.argument("model")
+@recipe_options
+@OUTPUT
+@click.option(
+    "--save-recipe",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the recipe to a file and stop; `edgesmith run FILE` carries it out.",
+)
+@talk_options
+def compress(
+    model: str,
+    output: Path | None,
+    save_recipe: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compress MODEL (a local folder or a hub id) and hold the result against the budget.
+
+    A run that was stopped resumes when the same command is given again. The exit code is 0 where the
+    budget is met and 4 where it is not; the best artifact found is handed over either way.
+
+    \b
+    Examples:
+      edgesmith compress my-model/ --data reviews.csv --max-drop 1%
+      edgesmith compress my-model/ --data splits/ --target raspberry-pi-5 --max-size 8MB --max-latency 10ms
+      edgesmith compress my-model/ --data reviews.csv --set distill.epochs=3 --save-recipe recipe.yaml
+    """
+    recipe = build_recipe({"model": model, **_with_data(options)}, assignments)
+    if save_recipe:
+        recipe.save(save_recipe)
+        click.echo(f"wrote {save_recipe}", err=True)
+        return
+    _compress(recipe, output, as_json, quiet)
+
+
+@main.command()
+@click.argument("recipe", type=click.Path(dir_okay=False, path_type=Path))
+@recipe_changes
+@OUTPUT
+@talk_options
+def run(
+    recipe: Path,
+    output: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Compress as the file RECIPE says, which `compress --save-recipe` wrote.
+
+    \b
+    Example:
+      edgesmith run recipe.yaml -o runs/reviews
+    """
+    _compress(build_recipe(options, assignments, Recipe.load(recipe)), output, as_json, quiet)
+
+
+@main.command()
+@click.argument("model", required=False)
+@click.option("--recipe", type=click.Path(dir_okay=False, path_type=Path), help="Plan what this file says.")
+@recipe_options
+@talk_options
+def plan(
+    model: str | None,
+    recipe: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Say what `compress` would do, need and likely reach; nothing is trained or written.
+
+    \b
+    Examples:
+      edgesmith plan my-model/ --data reviews.csv --max-size 8MB
+      edgesmith plan --recipe recipe.yaml
+    """
+    if (model is None) == (recipe is None):
+        raise click.UsageError("Give either MODEL or --recipe FILE.")
+    base = Recipe.load(recipe) if recipe else None
+    resolved = build_recipe({"model": model, **(options if base else _with_data(options))}, assignments, base)
+    with _working(quiet) as progress:
+        from edgesmith import pipeline
+
+        outlook = pipeline.plan(resolved, progress)
+    click.echo(_json(outlook) if as_json else "\n".join(outlook.lines()))
+
+
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--markdown", is_flag=True, help="Print the report as Markdown.")
+@talk_options
+def report(run: Path, markdown: bool, as_json: bool, quiet: bool) -> None:
+    """Show the report of the folder RUN.
+
+    \b
+    Example:
+      edgesmith report runs/reviews --markdown > report.md
+    """
+    from edgesmith.report.load import load_run
+
+    finished = load_run(run)
+    if markdown:
+        from edgesmith.report.markdown import render_markdown
+
+        click.echo(render_markdown(finished))
+    else:
+        _show(finished.verdict, run, as_json, quiet)
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--data", required=True, help="Labelled rows: a file, or a folder with a test split.")
+@click.option("--text-column", help="Column of the text; guessed if left out.")
+@click.option("--pair-column", help="Column of the second text, for pairs.")
+@click.option("--label-column", help="Column of the label; guessed if left out.")
+@talk_options
+def evaluate(
+    bundle: Path,
+    data: str,
+    text_column: str | None,
+    pair_column: str | None,
+    label_column: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure the accuracy of BUNDLE through its own runtime.
+
+    \b
+    Example:
+      edgesmith evaluate runs/reviews/bundle/onnxruntime --data reviews-test.csv
+    """
+    config = DataConfig(path=data, text=text_column, pair=pair_column, label=label_column)
+    with _working(quiet) as progress:
+        from edgesmith.cli.evaluation import evaluate_bundle
+
+        found = evaluate_bundle(bundle, config, progress)
+    click.echo(_json(found) if as_json else f"{found.metric} {found.value:.4f}  n {found.n}")
+
+
+@main.command()
+@click.argument("name", required=False)
+@talk_options
+def targets(name: str | None, as_json: bool, quiet: bool) -> None:
+    """List the devices, or tell what is known of the device NAME and from where.
+
+    \b
+    Example:
+      edgesmith targets raspberry-pi-5
+    """
+    found = [load_target(each) for each in ([name] if name else target_names())]
+    if as_json:
+        click.echo(_json(found[0] if name else found))
+        return
+    for target in found:
+        click.echo(f"{target.name:24}{target.description}  [{', '.join(target.runtimes)}]")
+    for figure, value in found[0].figures().items() if name else ():
+        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        click.echo(f"  {figure:26}{text}  ({found[0].sources[figure]})")
+
+
+def _with_data(options: dict[str, Any]) -> dict[str, Any]:
+    if options["data"] is None:
+        raise click.UsageError("Missing option '--data'.")
+    return options
+
+
+@contextlib.contextmanager
+def _working(quiet: bool) -> Iterator[Progress]:
+    """Progress, and whatever the libraries print, goes to stderr: stdout is for the result."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if quiet:
+            yield SilentProgress()
+            return
+        from rich.console import Console
+
+        from edgesmith.report.progress import RichProgress
+
+        yield stack.enter_context(RichProgress(Console(stderr=True)))
+
+
+def _compress(recipe: Recipe, output: Path | None, as_json: bool, quiet: bool) -> None:
+    folder = output or default_output(recipe)
+    with _working(quiet) as progress:
+        from edgesmith import pipeline
+
+        verdict = pipeline.compress(recipe, folder, progress)
+    _show(verdict, folder, as_json, quiet)
+    if not verdict.passed:
+        reasons = [failed.message for failed in verdict.failed_budgets] + list(verdict.failed_guards)
+        best = folder / verdict.bundle
+        raise BudgetError(f"budget not met: {'; '.join(reasons)} The best artifact found is in {best}.")
+
+
+def _show(verdict: Verdict, run: Path, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        click.echo(_json(verdict))
+    elif quiet:
+        click.echo(f"{'PASS' if verdict.passed else 'FAIL'} {run}")
+    else:
+        from rich.console import Console
+
+        from edgesmith.report.load import load_run
+        from edgesmith.report.terminal import print_report
+
+        print_report(load_run(run), Console())
+
+
+def _json(record: object) -> str:
+    return json.dumps(to_dict(record), indent=2, ensure_ascii=False, allow_nan=False)

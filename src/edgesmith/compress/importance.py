@@ -1,0 +1,120 @@
+"""What matters in a teacher: its layers, heads and FFN neurons, ranked on training rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from edgesmith.compress.structure import keep_layers
+from edgesmith.models.compact import CompactBertForSequenceClassification
+
+Batch = dict[str, Tensor]
+"""input_ids, attention_mask, labels (and token_type_ids where the model has token types)."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Diagonal Fisher information of each unit's gate.
+
+    Attributes:
+        heads: one (heads,) tensor a layer.
+        neurons: one (neurons,) tensor a layer.
+    """
+
+    heads: list[Tensor]
+    neurons: list[Tensor]
+
+
+def fisher_importance(model: CompactBertForSequenceClassification, batches: Iterable[Batch]) -> Importance:
+    """Sum over rows of the squared gradient of the loss with respect to each unit's gate.
+
+    Gates have a row for every sample, so that the squared gradients are per sample as in Kwon et al. 2022
+    (arXiv:2204.09656, section 4.1, equation 5), not the square of a batch's sum.
+
+    Args:
+        batches: of labelled training rows.
+    """
+    model.eval()
+    heads = [torch.zeros(layer.attention.heads) for layer in model.layers]
+    neurons = [torch.zeros(layer.ffn.intermediate.out_features) for layer in model.layers]
+    for batch in batches:
+        rows = len(batch["input_ids"])
+        head_gates = [torch.ones(rows, len(total), requires_grad=True) for total in heads]
+        neuron_gates = [torch.ones(rows, 1, len(total), requires_grad=True) for total in neurons]
+        labels = batch["labels"]
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        logits = model(**inputs, head_gates=head_gates, neuron_gates=neuron_gates).logits
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        gradients = torch.autograd.grad(loss, [*head_gates, *neuron_gates])
+        for total, gradient in zip([*heads, *neurons], gradients, strict=True):
+            total += gradient.detach().pow(2).sum(dim=0).flatten()
+    return Importance(heads, neurons)
+
+
+def select_units(importance: Sequence[Tensor], fraction: float, multiple: int) -> list[Tensor]:
+    """Indices of the units that stay, the most important over all layers together.
+
+    Args:
+        importance: one tensor a layer.
+        fraction: of all units that stay, in (0, 1].
+        multiple: a layer's count is rounded to it (matrix kernels work in blocks), and is at least that.
+
+    Returns:
+        For each layer the sorted indices.
+    """
+    together = torch.cat(list(importance))
+    threshold = together.topk(max(1, round(len(together) * fraction))).values[-1]
+    kept = []
+    for scores in importance:
+        count = round(int((scores >= threshold).sum()) / multiple) * multiple
+        count = min(len(scores), max(multiple, count))
+        kept.append(scores.topk(count).indices.sort().values)
+    return kept
+
+
+@torch.no_grad()
+def choose_layers(
+    model: CompactBertForSequenceClassification, depth: int, batches: Sequence[Batch]
+) -> tuple[list[int], list[str]]:
+    """Removes the least needed layer, again and again, until `depth` are left.
+
+    A layer's need is the KL divergence, in nats a row, between the whole model's outputs and those without it.
+
+    Returns:
+        The layers that stay, and a sentence for each removal.
+    """
+    model.eval()
+    reference = [F.log_softmax(_logits(model, batch), dim=-1) for batch in batches]
+    kept, reasons = list(range(len(model.layers))), []
+    while len(kept) > depth:
+        divergence = {}
+        for layer in kept:
+            smaller = keep_layers(model, [index for index in kept if index != layer])
+            divergence[layer] = mean_divergence(reference, [_logits(smaller, batch) for batch in batches])
+        least = min(divergence, key=lambda layer: divergence[layer])
+        kept.remove(least)
+        reasons.append(f"layer {least} removed: KL {divergence[least]:.4f} nats without it, the least of {len(divergence)}")
+    return kept, reasons
+
+
+def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
+    """Mean over rows of KL(reference || candidate) in nats.
+
+    Args:
+        reference: log-probabilities, one (B, labels) tensor a batch.
+        logits: of the candidate, the same shapes.
+    """
+    total = sum(
+        float(F.kl_div(F.log_softmax(candidate.float(), dim=-1), wanted, log_target=True, reduction="sum"))
+        for wanted, candidate in zip(reference, logits, strict=True)
+    )
+    return total / sum(len(wanted) for wanted in reference)
+
+
+def _logits(model: CompactBertForSequenceClassification, batch: Batch) -> Tensor:
+    logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    return logits.float()

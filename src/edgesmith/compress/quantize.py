@@ -1,0 +1,127 @@
+"""Precision: how much each layer's outputs suffer from INT8, and the plan that follows.
+
+The arithmetic is that of the artifact at batch 1: weights symmetric with one scale an output channel (or a table's
+row), activations asymmetric with one scale an input, found as it arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from edgesmith.compress.importance import mean_divergence
+from edgesmith.records import LayerPlan, Plan
+
+
+def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:
+    """Every linear layer and embedding table by its path."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Embedding)}
+
+
+def uniform_plan(model: PreTrainedModel, reason: str) -> Plan:
+    """INT8 in every layer whose weights count; small tables (positions, token types) stay as they are."""
+    return Plan(
+        layers=tuple(
+            plan_layer(name, module, "int8", reason=reason)
+            for name, module in quantizable_layers(model).items()
+            if not is_small_table(name)
+        )
+    )
+
+
+def is_small_table(layer: str) -> bool:
+    """Whether a layer is the position or token-type table: a slice of it is read as it is, INT8 would cost operators."""
+    return layer.rsplit(".", 1)[-1] in ("position", "position_embeddings", "token_type", "token_type_embeddings")
+
+
+def plan_layer(
+    name: str, module: nn.Module, weight: Any, *, sensitivity: float | None = None, reason: str = ""
+) -> LayerPlan:
+    """A plan entry for a module."""
+    is_linear = isinstance(module, nn.Linear)
+    return LayerPlan(
+        layer=name,
+        kind="linear" if is_linear else "embedding",
+        weight=weight,
+        activation="dynamic_int8" if is_linear and weight == "int8" else "none",
+        sensitivity=sensitivity,
+        reason=reason,
+    )
+
+
+def quantize_weight(weight: Tensor) -> Tensor:
+    """Weight after a round trip through INT8, symmetric, one scale a row.
+
+    Args:
+        weight: (rows, columns); a row is an output channel of a linear layer or a token of a table.
+    """
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127
+    return (weight / scale).round().clamp(-127, 127) * scale
+
+
+def quantize_activation(hidden: Tensor) -> Tensor:
+    """Activation after a round trip through UINT8, asymmetric, one scale an input (ONNX DynamicQuantizeLinear).
+
+    Args:
+        hidden: (B, ..., features); each of the B inputs has its own scale, as at batch 1.
+    """
+    rows = hidden.flatten(1)
+    low, high = rows.amin(dim=1).clamp_max(0), rows.amax(dim=1).clamp_min(0)
+    shape = (-1, *[1] * (hidden.dim() - 1))
+    scale = ((high - low) / 255).clamp_min(torch.finfo(torch.float32).tiny).view(shape)
+    zero_point = (-low.view(shape) / scale).round()
+    return ((hidden / scale).round() + zero_point).clamp(0, 255).sub(zero_point) * scale
+
+
+@contextmanager
+def simulated_int8(model: PreTrainedModel, layers: Sequence[str]) -> Iterator[None]:
+    """Within it, the named layers compute as INT8 does; afterwards the model is as before."""
+    modules = quantizable_layers(model)
+    saved: list[tuple[nn.Module, Callable[..., Tensor]]] = []
+    for name in layers:
+        module = modules[name]
+        weight = quantize_weight(module.weight.detach())
+        saved.append((module, module.forward))
+        simulate = _int8_linear if isinstance(module, nn.Linear) else _int8_embedding
+        module.forward = partial(simulate, module, weight)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module, forward in saved:
+            module.forward = forward  # type: ignore[method-assign]
+
+
+def _int8_linear(module: nn.Linear, weight: Tensor, hidden: Tensor) -> Tensor:
+    return F.linear(quantize_activation(hidden), weight, module.bias)
+
+
+def _int8_embedding(module: nn.Embedding, weight: Tensor, ids: Tensor) -> Tensor:
+    return F.embedding(ids, weight)
+
+
+class Divergence:
+    """KL divergence to the reference outputs when some layers are INT8; the reference is computed once.
+
+    Args:
+        batches: of calibration rows, without labels.
+    """
+
+    def __init__(self, model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> None:
+        self._model, self._batches = model.eval(), batches
+        self._reference = [F.log_softmax(logits, dim=-1) for logits in self._logits()]
+
+    def __call__(self, layers: Sequence[str]) -> float:
+        """Mean KL in nats a row with the named layers in INT8."""
+        with simulated_int8(self._model, layers):
+            return mean_divergence(self._reference, self._logits())
+
+    @torch.no_grad()
+    def _logits(self) -> list[Tensor]:
+        return [self._model(**batch).logits.float() for batch in self._batches]

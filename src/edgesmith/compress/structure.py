@@ -1,0 +1,156 @@
+"""Structural edits of a compact encoder: which layers, heads, neurons, tokens and positions stay.
+
+Every function returns a new, smaller, dense model; the one it was given is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from edgesmith.models.compact import CompactAttention, CompactBertForSequenceClassification, CompactFFN
+from edgesmith.models.families import compact_config, shape_of
+from edgesmith.records import EncoderShape
+
+
+def keep_layers(model: CompactBertForSequenceClassification, layers: Sequence[int]) -> CompactBertForSequenceClassification:
+    """The model with only the layers at the given indices, in that order."""
+    shape = shape_of(model.config)
+    smaller = _empty(
+        model,
+        replace(
+            shape, heads=tuple(shape.heads[i] for i in layers), neurons=tuple(shape.neurons[i] for i in layers)
+        ),
+    )
+    _copy_outside(model, smaller)
+    for target, index in zip(smaller.layers, layers, strict=True):
+        target.load_state_dict(model.layers[index].state_dict())
+    return smaller
+
+
+def keep_units(
+    model: CompactBertForSequenceClassification, heads: Sequence[Tensor], neurons: Sequence[Tensor]
+) -> CompactBertForSequenceClassification:
+    """The model with only some heads and FFN neurons in each layer.
+
+    Args:
+        heads: for each layer, the indices of the heads that stay.
+        neurons: for each layer, the indices of the neurons that stay.
+    """
+    shape = shape_of(model.config)
+    smaller = _empty(
+        model, replace(shape, heads=tuple(len(kept) for kept in heads), neurons=tuple(len(kept) for kept in neurons))
+    )
+    _copy_outside(model, smaller)
+    for index, layer in enumerate(model.layers):
+        target = smaller.layers[index]
+        target.attention_norm.load_state_dict(layer.attention_norm.state_dict())
+        target.ffn_norm.load_state_dict(layer.ffn_norm.state_dict())
+        _slice_attention(layer.attention, target.attention, heads[index])
+        _slice_ffn(layer.ffn, target.ffn, neurons[index])
+    return smaller
+
+
+def keep_tokens(model: CompactBertForSequenceClassification, token_ids: Sequence[int]) -> CompactBertForSequenceClassification:
+    """The model with only some rows of the word table; row ``i`` of the new table is row ``token_ids[i]`` of the old.
+
+    Raises:
+        ValueError: the padding token is not among `token_ids`.
+    """
+    smaller = _empty(model, replace(shape_of(model.config), vocab=len(token_ids)))
+    smaller.config.pad_token_id = list(token_ids).index(model.config.pad_token_id)
+    _copy_all_but(model, smaller, "embeddings.word.weight")
+    with torch.no_grad():
+        smaller.embeddings.word.weight.copy_(model.embeddings.word.weight[torch.as_tensor(token_ids)])
+    return smaller
+
+
+def keep_positions(model: CompactBertForSequenceClassification, positions: int) -> CompactBertForSequenceClassification:
+    """The model with the first `positions` rows of its position table."""
+    smaller = _empty(model, replace(shape_of(model.config), positions=positions))
+    _copy_all_but(model, smaller, "embeddings.position.weight")
+    with torch.no_grad():
+        smaller.embeddings.position.weight.copy_(model.embeddings.position.weight[:positions])
+    return smaller
+
+
+def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBertForSequenceClassification:
+    """The same function of single sentences without a token-type table: its row 0 moves into the positions."""
+    if model.embeddings.token_type is None:
+        return model
+    smaller = _empty(model, replace(shape_of(model.config), type_vocab=0))
+    _copy_all_but(model, smaller, "embeddings.token_type.weight")
+    with torch.no_grad():
+        smaller.embeddings.position.weight += model.embeddings.token_type.weight[0]
+    return smaller
+
+
+def factorise_embedding(model: CompactBertForSequenceClassification, rank: int) -> CompactBertForSequenceClassification:
+    """The model with its word table replaced by the best product of the given rank, E ~ A B (truncated SVD).
+
+    The singular values are shared evenly, ``A = U sqrt(S)`` and ``B = sqrt(S) V``, so that both factors have a range
+    that INT8 and one learning rate suit. Source: ALBERT's factorised parameterisation (arXiv:1909.11942, section 3.1);
+    the SVD start is ours.
+
+    Args:
+        rank: columns of A, at most the hidden size.
+    """
+    if rank >= model.config.hidden_size:
+        return model
+    table = model.embeddings.word.weight.detach()  # (V, H)
+    smaller = _empty(model, replace(shape_of(model.config), embedding_rank=rank))
+    _copy_all_but(model, smaller, "embeddings.word.weight", "embeddings.projection.weight")
+    # Eigenvectors of the (H, H) Gram matrix give the right singular vectors without an SVD of the tall table.
+    values, vectors = torch.linalg.eigh((table.double().T @ table.double()))
+    top = vectors[:, -rank:]  # (H, R)
+    scale = values[-rank:].clamp_min(1e-12).sqrt().sqrt()  # sqrt of the singular values, (R,)
+    with torch.no_grad():
+        smaller.embeddings.word.weight.copy_((table.double() @ top) / scale)
+        smaller.embeddings.projection.weight.copy_(top * scale)
+    return smaller
+
+
+def _empty(model: CompactBertForSequenceClassification, shape: EncoderShape) -> CompactBertForSequenceClassification:
+    """An encoder of another shape that computes as `model` does, its weights still to be filled."""
+    config = compact_config(model.config, shape)
+    return CompactBertForSequenceClassification(config).to(model.device).eval()
+
+
+def _copy_all_but(
+    model: CompactBertForSequenceClassification, target: CompactBertForSequenceClassification, *names: str
+) -> None:
+    """Copies every parameter but the named ones."""
+    state = {name: value for name, value in model.state_dict().items() if name not in names}
+    missing, unexpected = target.load_state_dict(state, strict=False)
+    if unexpected or set(missing) - set(names):
+        raise ValueError(f"parameters that fit no place: missing {missing}, unexpected {unexpected}")
+
+
+def _copy_outside(model: CompactBertForSequenceClassification, target: CompactBertForSequenceClassification) -> None:
+    """Copies everything outside the layers."""
+    for name in ("embeddings", "pooler", "classifier"):
+        getattr(target, name).load_state_dict(getattr(model, name).state_dict())
+
+
+def _slice_attention(source: CompactAttention, target: CompactAttention, heads: Tensor) -> None:
+    """Copies the QKV rows and output columns of the given heads."""
+    dim = source.head_dim
+    columns = (heads[:, None] * dim + torch.arange(dim)).flatten()  # (kept x head_dim,)
+    rows = torch.cat([columns + part * source.width for part in range(3)])
+    _copy_linear(target.qkv, source.qkv.weight[rows], source.qkv.bias[rows])
+    _copy_linear(target.output, source.output.weight[:, columns], source.output.bias)
+
+
+def _slice_ffn(source: CompactFFN, target: CompactFFN, neurons: Tensor) -> None:
+    """Copies the rows of the first and the columns of the second matrix of the given neurons."""
+    _copy_linear(target.intermediate, source.intermediate.weight[neurons], source.intermediate.bias[neurons])
+    _copy_linear(target.output, source.output.weight[:, neurons], source.output.bias)
+
+
+def _copy_linear(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)

@@ -1,0 +1,182 @@
+"""One training run: `transformers.Trainer` with a loss of ours, validation, the best checkpoint and resume."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from edgesmith.data.encoding import EncodedExamples
+from edgesmith.errors import StepError
+from edgesmith.models.device import use_bf16
+from edgesmith.records import Progress
+from edgesmith.recipe import TrainingConfig
+
+
+class Loss(Protocol):
+    """Loss of one batch. `batch` holds what `EncodedExamples.collate` made."""
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """The scalar loss and the model's output."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a run reached.
+
+    Attributes:
+        accuracy: of the restored best checkpoint, on the validation rows.
+        curve: (step, validation accuracy) at each evaluation.
+        wall_s: seconds of this process; an interrupted try is not counted.
+    """
+
+    accuracy: float
+    curve: tuple[tuple[int, float], ...]
+    steps: int
+    wall_s: float
+
+
+def hard_label_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
+    """Cross-entropy with the labels."""
+    output = model(**{name: value for name, value in batch.items() if name != "row"})
+    return output.loss, output
+
+
+def train(
+    model: PreTrainedModel,
+    rows: EncodedExamples,
+    validation: EncodedExamples,
+    config: TrainingConfig,
+    *,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    title: str,
+    loss: Loss = hard_label_loss,
+) -> TrainingResult:
+    """Trains `model` in place and leaves it with the weights of its best validation accuracy.
+
+    Args:
+        rows, validation: training and validation rows; no others are seen.
+        folder: where checkpoints go. A run that was interrupted there goes on from its last one; the folder is
+            removed when the run is over.
+        title: of the progress bar.
+        loss: of one batch.
+
+    Raises:
+        StepError: the loss is not finite.
+    """
+    set_seed(seed)
+    total = max(1, math.ceil(math.ceil(len(rows) / config.batch_size) * config.epochs))
+    every = max(1, math.ceil(total / config.evaluations))
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=total,
+        per_device_train_batch_size=config.batch_size,
+        per_device_eval_batch_size=128,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        warmup_steps=round(total * config.warmup),
+        optim="adamw_torch_fused",
+        bf16=use_bf16(),
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="accuracy",
+        train_sampling_strategy="group_by_length",
+        length_column_name="length",
+        remove_unused_columns=False,
+        label_names=["labels"],
+        report_to=[],
+        disable_tqdm=True,
+        logging_strategy="no",
+        dataloader_pin_memory=False,
+        seed=seed,
+        data_seed=seed,
+    )
+    trainer = _LossTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=rows.collate,
+        compute_metrics=_accuracy,
+        callbacks=[_ProgressCallback(progress, title)],
+        loss=loss,
+    )
+    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if checkpoint:
+        progress.say(f"{title}: going on from {Path(checkpoint).name}")
+    outcome = trainer.train(resume_from_checkpoint=checkpoint)
+    if not math.isfinite(outcome.training_loss):
+        raise StepError(f"{title}: the loss became {outcome.training_loss}. Try a lower learning_rate.")
+    shutil.rmtree(folder, ignore_errors=True)
+    curve = tuple((entry["step"], entry["eval_accuracy"]) for entry in trainer.state.log_history if "eval_accuracy" in entry)
+    model.eval()
+    return TrainingResult(
+        accuracy=max(accuracy for _, accuracy in curve),
+        curve=curve,
+        steps=total,
+        wall_s=outcome.metrics["train_runtime"],
+    )
+
+
+class _LossTrainer(Trainer):
+    """A Trainer that asks `loss` for the loss of a batch."""
+
+    def __init__(self, *, loss: Loss, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._loss = loss
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+    ) -> Tensor | tuple[Tensor, Any]:
+        loss, output = self._loss(model, inputs)
+        return (loss, output) if return_outputs else loss
+
+    def prediction_step(
+        self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
+    ) -> tuple[None, Tensor, Tensor]:
+        """Logits and labels of an evaluation batch; the training loss is not asked for."""
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs["labels"]
+        features = {name: value for name, value in inputs.items() if name not in ("labels", "row")}
+        with torch.no_grad(), self.compute_loss_context_manager():
+            logits = model(**features).logits
+        return None, logits.detach().float(), labels
+
+
+class _ProgressCallback(TrainerCallback):
+    """Hands the Trainer's state to our progress display."""
+
+    def __init__(self, progress: Progress, title: str) -> None:
+        self._progress, self._title = progress, title
+        self._note = ""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.start(self._title, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.advance(state.global_step, self._note)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+        self._note = f"validation accuracy {metrics['eval_accuracy']:.4f}"
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._progress.finish()
+
+
+def _accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    return {"accuracy": float((np.argmax(prediction.predictions, axis=-1) == prediction.label_ids).mean())}

@@ -1,0 +1,105 @@
+"""Token ids of text examples, and batches of them padded to their own longest row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from edgesmith.data.examples import TextExamples
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class EncodedExamples(Dataset[Row]):
+    """Token ids and labels, ready for a `transformers.Trainer`.
+
+    Attributes:
+        input_ids: one list a row, special tokens included, truncated.
+        labels: class index of each row.
+        token_type_ids: for sentence pairs; None for single sentences.
+        pad_token_id: fills short rows of a batch.
+    """
+
+    input_ids: list[list[int]]
+    labels: list[int]
+    token_type_ids: list[list[int]] | None
+    pad_token_id: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def __getitem__(self, index: int) -> Row:
+        row: Row = {"input_ids": self.input_ids[index], "labels": self.labels[index], "row": index}
+        if self.token_type_ids is not None:
+            row["token_type_ids"] = self.token_type_ids[index]
+        return row
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(ids) for ids in self.input_ids]
+
+    def collate(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """Rows as one batch: ids, mask (B, S) int64, labels (B,), and `row`, the index of each row."""
+        width = max(len(row["input_ids"]) for row in rows)
+        batch = {
+            "input_ids": _padded([row["input_ids"] for row in rows], width, self.pad_token_id),
+            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], width, 0),
+            "labels": torch.tensor([row["labels"] for row in rows]),
+            "row": torch.tensor([row["row"] for row in rows]),
+        }
+        if self.token_type_ids is not None:
+            batch["token_type_ids"] = _padded([row["token_type_ids"] for row in rows], width, 0)
+        return batch
+
+    def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[dict[str, Tensor]]:
+        """Batches of rows of similar length, shortest first; `row` says which they are."""
+        chosen = sorted(range(len(self)) if rows is None else rows, key=lambda row: len(self.input_ids[row]))
+        for start in range(0, len(chosen), size):
+            yield self.collate([self[row] for row in chosen[start : start + size]])
+
+    def take(self, rows: Sequence[int]) -> EncodedExamples:
+        """Only some rows, in the given order."""
+        return EncodedExamples(
+            input_ids=[self.input_ids[row] for row in rows],
+            labels=[self.labels[row] for row in rows],
+            token_type_ids=None
+            if self.token_type_ids is None
+            else [self.token_type_ids[row] for row in rows],
+            pad_token_id=self.pad_token_id,
+        )
+
+    def sample(self, rows: int, seed: int) -> list[int]:
+        """Indices of at most `rows` rows, drawn without replacement."""
+        return np.random.default_rng(seed).permutation(len(self))[:rows].tolist()
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_length: int) -> EncodedExamples:
+    """Tokenises examples, truncating the longer of a pair first."""
+    encoding = tokenizer(
+        list(examples.texts),
+        None if examples.pairs is None else list(examples.pairs),
+        truncation=True,
+        max_length=max_length,
+        padding=False,
+        return_token_type_ids=examples.pairs is not None,
+        return_attention_mask=False,
+    )
+    return EncodedExamples(
+        input_ids=encoding["input_ids"],
+        labels=list(examples.labels),
+        token_type_ids=encoding.get("token_type_ids"),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _padded(rows: Sequence[list[int]], width: int, fill: int) -> Tensor:
+    """(B, width) int64."""
+    return torch.tensor([row + [fill] * (width - len(row)) for row in rows])

@@ -1,0 +1,194 @@
+"""One file -> one table. A text stays what stands in the file: ``null``, ``NA`` and ``nan`` are words."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edgesmith.errors import DataError
+
+Row = tuple[int, list[str]]  # line the record starts on, its cells
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file that was read.
+
+    Attributes:
+        frame: cells as they are in the file, dtype object; an empty cell of a CSV or TSV is None. Its index
+            is the 1-based line or row of each record.
+        source: the file, for messages.
+        unit: what the index counts, ``line`` or ``row``.
+        notes: what was guessed while reading.
+    """
+
+    frame: pd.DataFrame
+    source: str
+    unit: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self.frame.columns)
+
+    def at(self, position: int) -> str:
+        """The place of a record in words; `position` is a value of the frame's index."""
+        return f"{self.source}, {self.unit} {position}"
+
+
+def read_table(path: str | Path) -> Table:
+    """Reads a .csv, .tsv, .jsonl, .json (one object a line) or .parquet file.
+
+    CSV honours double quotes. TSV is GLUE's: a quote character is a character like any other. A CSV or TSV
+    whose first row holds a number, an empty cell or a frequent value of its own column has no header: its
+    columns are called ``col0``, ``col1``, and so on.
+
+    Raises:
+        DataError: the file is missing, empty, not UTF-8, damaged, or has two columns of one name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: unknown kind of file {path.suffix!r}. Allowed: {', '.join(READERS)}.")
+    table = reader(path)
+    if table.frame.empty:
+        raise DataError(f"{path}: the file has no rows.")
+    return table
+
+
+def _decode(path: Path) -> str:
+    content = path.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content[: problem.start].count(b"\n") + 1
+        raise DataError(
+            f"{path}, line {line}: byte 0x{content[problem.start]:02x} is not UTF-8. Save the file as UTF-8."
+        ) from None
+
+
+def _read_csv(path: Path) -> Table:
+    return _delimited(path, csv.reader(io.StringIO(_decode(path), newline=""), strict=True))
+
+
+def _read_tsv(path: Path) -> Table:
+    text = io.StringIO(_decode(path), newline="")
+    return _delimited(path, csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def _delimited(path: Path, reader: Any) -> Table:
+    rows = _records(path, reader)
+    if not rows:
+        raise DataError(f"{path}: the file is empty.")
+    width = len(rows[0][1])
+    for line, cells in rows:
+        if len(cells) != width:
+            raise DataError(f"{path}, line {line}: {len(cells)} cells; the first row has {width}.")
+    if _is_data(rows[0][1], [cells for _, cells in rows[1:]]):
+        names = [f"col{i}" for i in range(width)]
+        notes: tuple[str, ...] = (f"{path} has no header: its columns are called {names[0]} to {names[-1]}.",)
+    else:
+        names, rows, notes = rows[0][1], rows[1:], ()
+        names[0] = names[0] or "Unnamed: 0"  # pandas writes its index without a name, and calls it so
+    _check_unique(str(path), names)
+    values = [[cell or None for cell in row] for _, row in rows]
+    frame = pd.DataFrame(values, columns=names, index=[line for line, _ in rows], dtype=object)
+    return Table(frame, str(path), "line", notes)
+
+
+def _records(path: Path, reader: Any) -> list[Row]:
+    """Records with the line they start on; blank lines are passed over."""
+    rows: list[Row] = []
+    start = 1
+    try:
+        for cells in reader:
+            if cells:
+                rows.append((start, cells))
+            start = reader.line_num + 1
+    except csv.Error as problem:
+        raise DataError(f"{path}, line {start}: broken record ({problem}). Check its quotes.") from None
+    return rows
+
+
+def _is_data(first: list[str], rows: list[list[str]]) -> bool:
+    """Whether the first row is a record and no header."""
+    if any(_NUMBER.fullmatch(cell) for cell in first) or "" in first[1:] or first == [""]:
+        return True
+    often = max(2, len(rows) // 100)
+    counts = (sum(row[i] == cell for row in rows) for i, cell in enumerate(first) if cell)
+    return any(count >= often for count in counts)
+
+
+def _check_unique(place: str, names: Iterable[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{place}: more than one column is called {', '.join(map(repr, twice))}. Rename them."
+        )
+
+
+def _read_jsonl(path: Path) -> Table:
+    records: list[dict[str, Any]] = []
+    positions: list[int] = []
+    lines_of_file = _decode(path).split("\n")  # not splitlines: U+2028 may stand inside a JSON string
+    for number, line in enumerate(lines_of_file, start=1):
+        if line.strip():
+            records.append(_json_object(path, number, line))
+            positions.append(number)
+    return Table(pd.DataFrame(records, index=positions, dtype=object), str(path), "line")
+
+
+def _json_object(path: Path, number: int, line: str) -> dict[str, Any]:
+    def unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_unique(f"{path}, line {number}", (key for key, _ in items))
+        return dict(items)
+
+    try:
+        record = json.loads(line, object_pairs_hook=unique)
+    except json.JSONDecodeError as problem:
+        raise DataError(
+            f"{path}, line {number}: not valid JSON ({problem.msg}, column {problem.colno}); "
+            "expected one JSON object a line."
+        ) from None
+    if not isinstance(record, dict):
+        kind = type(record).__name__
+        raise DataError(f"{path}, line {number}: expected one JSON object a line, got a {kind}.")
+    return record
+
+
+def _read_parquet(path: Path) -> Table:
+    try:
+        content = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as problem:
+        raise DataError(f"{path}: not a readable Parquet file ({_one_line(problem)}).") from None
+    _check_unique(str(path), content.column_names)
+    frame = content.to_pandas(ignore_metadata=True).astype(object)
+    return Table(frame.set_axis(range(1, len(frame) + 1)), str(path), "row")
+
+
+def _one_line(problem: Exception) -> str:
+    return " ".join(str(problem).split())
+
+
+READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+    ".json": _read_jsonl,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,102 @@
+"""What makes an artifact unusable whatever its budget. Each guard returns sentences; none means that all is well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesmith.measure.size import Sizes
+from edgesmith.records import Latencies, LatencySample, Plan
+
+_NAMED = 5  # layers that a sentence names; a plan has up to hundreds
+
+
+def non_finite(logits: NDArray[np.floating]) -> list[str]:
+    """NaN or infinity in the outputs, shape (n, classes)."""
+    rows = int((~np.isfinite(logits)).any(axis=1).sum())
+    return [f"{rows} of {len(logits)} rows have NaN or infinite outputs"] if rows else []
+
+
+def collapsed(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> list[str]:
+    """One class for every row, (n,), while the labels, (n,), have more."""
+    predicted, wanted = np.unique(predictions), np.unique(labels)
+    if len(predicted) > 1 or len(wanted) < 2:
+        return []
+    return [
+        f"all {len(predictions)} rows are predicted as class {predicted[0]}; the labels have {len(wanted)} classes"
+    ]
+
+
+def low_agreement(agreement: float, floor: float) -> list[str]:
+    """Fewer labels equal to the teacher's than the floor; both are fractions."""
+    if agreement >= floor:
+        return []
+    return [f"agreement with the teacher is {agreement:.1%}, below the floor of {floor:.1%}"]
+
+
+def slower_than_parent(artifact: LatencySample, parent: LatencySample) -> list[str]:
+    """A p50 above that of the handed-in model in FP32 on the same runtime."""
+    if artifact.p50 <= parent.p50:
+        return []
+    return [
+        f"slower than its parent in FP32 on the same runtime: p50 {artifact.p50:.3g} ms against {parent.p50:.3g} ms"
+    ]
+
+
+def not_smaller_than_parent(sizes: Sizes) -> list[str]:
+    """Weights and graph that take as many bytes as the handed-in model, or more."""
+    if sizes.model < sizes.baseline:
+        return []
+    return [f"not smaller than its parent: {sizes.model:,} bytes against {sizes.baseline:,} bytes in FP32"]
+
+
+def ignored_plan_entries(plan: Plan, stored: Mapping[str, str]) -> list[str]:
+    """Layers whose weight the written file holds in another dtype than planned, or not at all.
+
+    Args:
+        stored: layer -> dtype of its weight as read back from the file.
+    """
+    wrong = [
+        f"{entry.layer} (planned {entry.weight}, stored {stored.get(entry.layer, 'nowhere')})"
+        for entry in plan.layers
+        if stored.get(entry.layer) != entry.weight
+    ]
+    if not wrong:
+        return []
+    more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    return [
+        f"{len(wrong)} of {len(plan.layers)} plan entries were ignored: {', '.join(wrong[:_NAMED])}{more}"
+    ]
+
+
+def run_guards(
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    agreement: float,
+    min_agreement: float,
+    sizes: Sizes,
+    latencies: Latencies,
+    plan: Plan,
+    stored: Mapping[str, str],
+) -> list[str]:
+    """All guards, in the order in which a reader should mend them.
+
+    Args:
+        logits: the artifact's outputs, shape (n, classes).
+        labels: of the same rows, shape (n,).
+        agreement: fraction of rows with the teacher's label.
+        min_agreement: its floor.
+        latencies: with the samples ``artifact`` and ``fp32``.
+        stored: layer -> dtype of its weight as read back from the written file.
+    """
+    return [
+        *non_finite(logits),
+        *collapsed(logits.argmax(axis=1), labels),
+        *low_agreement(agreement, min_agreement),
+        *ignored_plan_entries(plan, stored),
+        *not_smaller_than_parent(sizes),
+        *slower_than_parent(latencies.samples["artifact"], latencies.samples["fp32"]),
+    ]

@@ -1,0 +1,110 @@
+"""Latency of several artifacts in one interleaved run: each sees the same inputs, and none always follows the same."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesmith.errors import MeasureError
+from edgesmith.records import Latencies, LatencySample
+
+NS_PER_MS = 1e6
+
+
+def time_interleaved(
+    runs: Mapping[str, Callable[[Any], object]],
+    inputs: Mapping[str, Sequence[Any]],
+    *,
+    rounds: int,
+    threads: int,
+    mean_tokens: Mapping[str, float],
+    warmup: int = 2,
+    seed: int = 0,
+    clock: Callable[[], int] = time.perf_counter_ns,
+) -> Latencies:
+    """Times artifacts side by side, so that a machine that slows down slows them all.
+
+    In every round and for every input the artifacts take turns in a freshly shuffled order. Warm-up passes cover
+    all inputs and artifacts in the same way and are not timed; the garbage collector rests meanwhile.
+
+    Args:
+        runs: artifact name -> call that answers one encoded input and returns when the answer is there.
+        inputs: artifact name -> its encoded inputs; index i is the same text for every artifact.
+        rounds: timed passes over the inputs.
+        threads: what the artifacts were opened with; recorded, not set.
+        mean_tokens: artifact name -> mean input length as its own tokenizer counts; recorded.
+        warmup: passes that are not timed.
+        seed: of the order of turns.
+        clock: nanoseconds, monotonic.
+
+    Raises:
+        MeasureError: no artifact, no input, no round, or artifacts that do not have the same inputs.
+    """
+    n = _input_count(runs, inputs, rounds)
+    names = list(runs)
+    elapsed = {name: np.empty((rounds, n), dtype=np.int64) for name in names}
+    with _gc_paused():
+        for _, index, name in _turns(names, n, warmup, seed):
+            runs[name](inputs[name][index])
+        for turn, index, name in _turns(names, n, rounds, seed + 1):
+            run, value = runs[name], inputs[name][index]
+            start = clock()
+            run(value)
+            elapsed[name][turn, index] = clock() - start
+    return Latencies(
+        samples={name: _sample(values) for name, values in elapsed.items()},
+        rounds=rounds,
+        inputs=n,
+        threads=threads,
+        mean_tokens=dict(mean_tokens),
+    )
+
+
+def _input_count(runs: Mapping[str, object], inputs: Mapping[str, Sequence[Any]], rounds: int) -> int:
+    if not runs or runs.keys() != inputs.keys():
+        raise MeasureError(
+            f"latency: artifacts {sorted(runs)} and inputs for {sorted(inputs)}; expected at least one artifact, "
+            "and inputs for each. Encode the texts with every artifact's own tokenizer."
+        )
+    lengths = {name: len(values) for name, values in inputs.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise MeasureError(
+            f"latency: number of inputs by artifact is {lengths}; expected the same number, 1 or more, for each. "
+            "Encode the same texts for every artifact."
+        )
+    if rounds < 1:
+        raise MeasureError(f"latency: rounds is {rounds}; allowed: 1 or more. Set validate.rounds.")
+    return next(iter(lengths.values()))
+
+
+def _turns(names: Sequence[str], inputs: int, rounds: int, seed: int) -> Iterator[tuple[int, int, str]]:
+    """(round, input, artifact) in the order in which they run."""
+    generator = np.random.default_rng(seed)
+    for turn in range(rounds):
+        for index in range(inputs):
+            for position in generator.permutation(len(names)):
+                yield turn, index, names[position]
+
+
+@contextmanager
+def _gc_paused() -> Iterator[None]:
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _sample(elapsed_ns: NDArray[np.int64]) -> LatencySample:
+    """Percentiles over all observations, shape (rounds, inputs)."""
+    p50, p90, p99 = np.percentile(elapsed_ns / NS_PER_MS, [50, 90, 99])
+    return LatencySample(p50=float(p50), p90=float(p90), p99=float(p99), n=elapsed_ns.size)

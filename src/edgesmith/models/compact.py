@@ -1,0 +1,219 @@
+"""The compact encoder: BERT mathematics with a shape of its own in every layer.
+
+What is special here, against `transformers.BertModel`:
+
+* every layer has its own number of heads and FFN neurons;
+* the word embedding may be a product ``E = A B`` of rank ``embedding_size`` (arXiv:1909.11942, section 3.1);
+* query, key and value are one matrix, so that a runtime quantizes their common input once;
+* a sequence head reads one token only, so the last layer computes that token only: same logits, less work.
+
+A `CompactBert` of full size gives the same logits as the BERT or DistilBERT it was made from
+(`tests/models/test_compact.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+MASK_VALUE = -1.0e4
+"""Added to the scores of padded keys. Finite on purpose: -3.4e38 poisons static INT8 ranges; exp(-1e4) is 0 in FP32."""
+
+
+@strict
+class CompactBertConfig(PreTrainedConfig):
+    """Shape of a `CompactBertForSequenceClassification`; lists hold one entry a layer."""
+
+    model_type = "edgesmith_compact_bert"
+
+    vocab_size: int = 30522
+    embedding_size: int = 384
+    hidden_size: int = 384
+    head_dim: int = 32
+    heads_per_layer: list[int] | None = None
+    ffn_per_layer: list[int] | None = None
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 0
+    hidden_act: str = "gelu"
+    pooler_act: str = "tanh"
+    layer_norm_eps: float = 1e-12
+    hidden_dropout_prob: float | int = 0.1
+    initializer_range: float = 0.02
+    pad_token_id: int | None = 0
+
+    @property
+    def layers(self) -> list[tuple[int, int]]:
+        """(heads, FFN neurons) of each layer."""
+        return list(zip(self.heads_per_layer or [], self.ffn_per_layer or [], strict=True))
+
+    @property
+    def is_factorised(self) -> bool:
+        return self.embedding_size != self.hidden_size
+
+
+class CompactEmbeddings(nn.Module):
+    """Word + position (+ token type) embeddings, summed and normalised."""
+
+    def __init__(self, config: CompactBertConfig) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.projection = (
+            nn.Linear(config.embedding_size, config.hidden_size, bias=False) if config.is_factorised else None
+        )
+        self.position = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+        self.token_type = (
+            nn.Embedding(config.type_vocab_size, config.hidden_size) if config.type_vocab_size else None
+        )
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
+        hidden = self.word(input_ids)  # (B, S, E)
+        if self.projection is not None:
+            hidden = self.projection(hidden)  # (B, S, H)
+        hidden = hidden + self.position.weight[: input_ids.shape[1]]
+        if self.token_type is not None:
+            types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            hidden = hidden + self.token_type(types)
+        return self.dropout(self.norm(hidden))
+
+
+class CompactAttention(nn.Module):
+    """Multi-head self-attention over `heads` heads of `head_dim`, with one QKV projection."""
+
+    def __init__(self, config: CompactBertConfig, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, config.head_dim
+        self.width = heads * config.head_dim
+        self.qkv = nn.Linear(config.hidden_size, 3 * self.width)
+        self.output = nn.Linear(self.width, config.hidden_size)
+
+    def split_heads(self, states: Tensor) -> Tensor:
+        """(B, S, width) -> (B, heads, S, head_dim)"""
+        return states.view(states.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
+
+    def forward(
+        self, hidden: Tensor, mask: Tensor, head_gate: Tensor | None, first_only: bool
+    ) -> Tensor:
+        query, key, value = self.qkv(hidden).split(self.width, dim=-1)  # 3 x (B, S, width)
+        if first_only:
+            query = query[:, :1]
+        query, key, value = self.split_heads(query), self.split_heads(key), self.split_heads(value)
+        scores = query @ key.transpose(-1, -2) / math.sqrt(self.head_dim) + mask  # (B, heads, Q, S)
+        context = scores.softmax(dim=-1) @ value  # (B, heads, Q, head_dim)
+        if head_gate is not None:
+            context = context * head_gate[..., None, None]
+        return self.output(context.transpose(1, 2).reshape(hidden.shape[0], -1, self.width))
+
+
+class CompactFFN(nn.Module):
+    def __init__(self, config: CompactBertConfig, neurons: int) -> None:
+        super().__init__()
+        self.intermediate = nn.Linear(config.hidden_size, neurons)
+        self.activation = ACT2FN[config.hidden_act]
+        self.output = nn.Linear(neurons, config.hidden_size)
+
+    def forward(self, hidden: Tensor, neuron_gate: Tensor | None) -> Tensor:
+        neurons = self.activation(self.intermediate(hidden))
+        return self.output(neurons if neuron_gate is None else neurons * neuron_gate)
+
+
+class CompactLayer(nn.Module):
+    """Post-norm transformer layer: x = norm(x + attention(x)); x = norm(x + ffn(x))."""
+
+    def __init__(self, config: CompactBertConfig, heads: int, neurons: int) -> None:
+        super().__init__()
+        self.attention = CompactAttention(config, heads)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.ffn = CompactFFN(config, neurons)
+        self.ffn_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        mask: Tensor,
+        head_gate: Tensor | None = None,
+        neuron_gate: Tensor | None = None,
+        first_only: bool = False,
+    ) -> Tensor:
+        residual = hidden[:, :1] if first_only else hidden
+        hidden = self.attention_norm(residual + self.dropout(self.attention(hidden, mask, head_gate, first_only)))
+        return self.ffn_norm(hidden + self.dropout(self.ffn(hidden, neuron_gate)))
+
+
+class CompactBertForSequenceClassification(PreTrainedModel):
+    """Compact encoder with a BERT (tanh) or DistilBERT (relu) sequence head.
+
+    Args:
+        config: the shape; see `CompactBertConfig`.
+    """
+
+    config_class = CompactBertConfig
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: CompactBertConfig) -> None:
+        super().__init__(config)
+        self.embeddings = CompactEmbeddings(config)
+        self.layers = nn.ModuleList(CompactLayer(config, heads, ffn) for heads, ffn in config.layers)
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        self.pooler_activation = ACT2FN[config.pooler_act]
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embeddings.word = value
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        head_gates: list[Tensor] | None = None,
+        neuron_gates: list[Tensor] | None = None,
+        **_: Any,
+    ) -> SequenceClassifierOutput:
+        """Logits for a batch of token ids.
+
+        Args:
+            input_ids: (B, S) int64.
+            attention_mask: (B, S), 1 for real tokens; all ones if left out.
+            token_type_ids: (B, S) int64; only read if the model kept token types.
+            labels: (B,) int64; adds the cross-entropy loss to the result.
+            output_hidden_states: return embeddings and every layer's output; the last layer is then computed whole.
+            head_gates: one tensor a layer, (heads,) or (B, heads), that scales each head (importance, masks).
+            neuron_gates: one tensor a layer, (neurons,) or (B, 1, neurons), that scales each FFN neuron.
+        """
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        hidden = self.embeddings(input_ids, token_type_ids)  # (B, S, H)
+        mask = ((1.0 - attention_mask.to(hidden.dtype)) * MASK_VALUE)[:, None, None, :]  # (B, 1, 1, S)
+        states = [hidden]
+        for index, layer in enumerate(self.layers):
+            hidden = layer(
+                hidden,
+                mask,
+                head_gates[index] if head_gates else None,
+                neuron_gates[index] if neuron_gates else None,
+                first_only=index == len(self.layers) - 1 and not output_hidden_states,
+            )
+            states.append(hidden)
+        pooled = self.pooler_activation(self.pooler(hidden[:, 0]))  # (B, H)
+        logits = self.classifier(self.dropout(pooled))  # (B, labels)
+        loss = nn.functional.cross_entropy(logits.float(), labels) if labels is not None else None
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=tuple(states) if output_hidden_states else None
+        )

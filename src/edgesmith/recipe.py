@@ -1,0 +1,259 @@
+"""WHAT is to be done: the recipe, its budget and the configuration of each step. YAML <-> object, validated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from edgesmith.errors import RecipeError
+from edgesmith.records import from_dict, to_dict, write_text
+
+RECIPE_VERSION = 1
+
+
+def _require(condition: bool, key: str, value: object, allowed: str) -> None:
+    if not condition:
+        raise RecipeError(f"{key} is {value!r}; allowed: {allowed}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What the artifact must keep to.
+
+    Attributes:
+        max_drop: largest loss of the task's metric against the teacher, as a fraction (0.01 is one point).
+        max_size_bytes: held against everything the device loads.
+        max_latency_ms: held against the artifact's p50 at batch 1.
+        confident: ask that the worse end of the drop's 95 % interval is inside, not only the point estimate.
+    """
+
+    max_drop: float = 0.01
+    max_size_bytes: int | None = None
+    max_latency_ms: float | None = None
+    confident: bool = False
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.max_drop < 1, "budget.max_drop", self.max_drop, "0 <= max_drop < 1 (0.01 is one point)")
+        for key in ("max_size_bytes", "max_latency_ms"):
+            value = getattr(self, key)
+            _require(value is None or value > 0, f"budget.{key}", value, "a number above 0, or null for no limit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Where the rows are and which columns matter; a column left out is guessed and shown.
+
+    Attributes:
+        max_length: longest input in tokens; longer ones are truncated.
+        max_rows: use at most this many training rows (a seeded sample).
+        validation_rows: rows to carve where the data has no validation split; None takes a tenth, at most 6,000.
+    """
+
+    path: str
+    text: str | None = None
+    pair: str | None = None
+    label: str | None = None
+    max_length: int = 128
+    max_rows: int | None = None
+    validation_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(8 <= self.max_length <= 4096, "data.max_length", self.max_length, "8 to 4096 tokens")
+        _require(self.max_rows is None or self.max_rows >= 16, "data.max_rows", self.max_rows, "16 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run, by `transformers.Trainer`."""
+
+    epochs: float = 2.0
+    learning_rate: float = 5e-5
+    batch_size: int = 32
+    warmup: float = 0.06
+    weight_decay: float = 0.01
+    evaluations: int = 4
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
+        _require(0 < self.learning_rate < 1, "learning_rate", self.learning_rate, "between 0 and 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        _require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, 0 <= warmup < 1")
+        _require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more over the run")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(TrainingConfig):
+    """Distillation from the teacher (arXiv:1503.02531; hidden states as in arXiv:1909.10351).
+
+    Attributes:
+        temperature: softens both distributions of the logit loss.
+        hard_label_weight: weight of the cross-entropy with the labels; the rest goes to the teacher's logits.
+        hidden_weight: weight of the mean squared error between normalised hidden states of matched layers.
+    """
+
+    temperature: float = 2.0
+    hard_label_weight: float = 0.1
+    hidden_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.temperature > 0, "temperature", self.temperature, "above 0")
+        _require(0 <= self.hard_label_weight <= 1, "hard_label_weight", self.hard_label_weight, "0 to 1")
+        _require(self.hidden_weight >= 0, "hidden_weight", self.hidden_weight, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneConfig:
+    """How heads and FFN neurons are ranked, which tokens stay, and how the loss is recovered.
+
+    Attributes:
+        importance_rows: training rows for the diagonal Fisher information (arXiv:2204.09656).
+        min_token_count: tokens seen less often in the training texts leave the vocabulary.
+        recovery: distillation from the unpruned teacher after removal.
+    """
+
+    importance_rows: int = 512
+    min_token_count: int = 1
+    recovery: DistillConfig = field(default_factory=lambda: DistillConfig(epochs=4.0, learning_rate=3e-4))
+
+    def __post_init__(self) -> None:
+        _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
+        _require(self.min_token_count >= 1, "prune.min_token_count", self.min_token_count, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """How layers get their precision.
+
+    Attributes:
+        calibration_rows: training rows whose reference outputs the sensitivity is measured against.
+        max_divergence: most KL divergence in nats, summed over layers, that the plan may cost.
+        higher: what a sensitive layer is kept in. FP16 halves the file; CPUs without FP16 units compute it in FP32.
+    """
+
+    calibration_rows: int = 256
+    max_divergence: float = 0.02
+    higher: Literal["fp16", "fp32"] = "fp16"
+
+    def __post_init__(self) -> None:
+        _require(self.calibration_rows >= 1, "quantize.calibration_rows", self.calibration_rows, "1 or more")
+        _require(self.max_divergence >= 0, "quantize.max_divergence", self.max_divergence, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Bounds of the search for a structure.
+
+    Attributes:
+        max_trials: candidates that get a short distillation.
+        trial_epochs: its length.
+        trial_rows: training rows it may use.
+        max_attempts: candidates that may be built in full before the best one is handed over.
+    """
+
+    max_trials: int = 4
+    trial_epochs: float = 1.0
+    trial_rows: int = 8000
+    max_attempts: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.max_trials >= 1, "search.max_trials", self.max_trials, "1 or more")
+        _require(self.max_attempts >= 1, "search.max_attempts", self.max_attempts, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidateConfig:
+    """How the artifact is measured.
+
+    Attributes:
+        inputs: real inputs that are timed, drawn from the test split over all lengths.
+        rounds: interleaved passes over them.
+        threads: of every artifact that is timed.
+        resamples: of the paired bootstrap.
+        min_agreement: guard; fewer equal labels than this on validation rows stop an artifact.
+    """
+
+    inputs: int = 64
+    rounds: int = 20
+    threads: int = 1
+    resamples: int = 2000
+    min_agreement: float = 0.8
+
+    def __post_init__(self) -> None:
+        for key in ("inputs", "rounds", "threads", "resamples"):
+            _require(getattr(self, key) >= 1, f"validate.{key}", getattr(self, key), "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything `edgesmith compress` needs to know.
+
+    Attributes:
+        model: local folder or hub id.
+        target: a name that `edgesmith targets` lists; ``host`` is this machine.
+        quick: the run works on a subset and its verdict says so.
+    """
+
+    model: str
+    data: DataConfig
+    task: Literal["text-classification"] = "text-classification"
+    target: str = "host"
+    runtime: Literal["onnxruntime"] = "onnxruntime"
+    budget: Budget = field(default_factory=Budget)
+    finetune: TrainingConfig = field(default_factory=TrainingConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    validate: ValidateConfig = field(default_factory=ValidateConfig)
+    seed: int = 0
+    quick: bool = False
+    version: int = RECIPE_VERSION
+
+    def __post_init__(self) -> None:
+        _require(self.version == RECIPE_VERSION, "version", self.version, f"{RECIPE_VERSION} (this release)")
+
+    def save(self, path: str | Path) -> None:
+        write_text(path, yaml.safe_dump(to_dict(self), sort_keys=False, allow_unicode=True))
+
+    @staticmethod
+    def load(path: str | Path) -> Recipe:
+        """Reads a recipe; raises `RecipeError` for a file that is missing, no YAML, or no recipe."""
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise RecipeError(f"{path}: no such recipe file. `edgesmith compress --save-recipe FILE` writes one.") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as problem:
+            raise RecipeError(f"{path}: not valid YAML ({str(problem).splitlines()[0]}).") from None
+        return from_dict(Recipe, data)
+
+
+_SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def _quantity(text: str, option: str, units: dict[str, float], example: str) -> float:
+    """Number with a unit, such as ``8MB``; raises `RecipeError` with an example."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z%]*)\s*", text)
+    if not match or match[2].lower() not in units:
+        names = ", ".join(unit or "no unit" for unit in units)
+        raise RecipeError(f"{option} is {text!r}; expected a number with one of: {names}. Example: {option} {example}")
+    return float(match[1]) * units[match[2].lower()]
+
+
+def parse_drop(text: str) -> float:
+    """``1%`` or ``0.01`` -> 0.01."""
+    return _quantity(text, "--max-drop", {"%": 0.01, "": 1.0}, "1%")
+
+
+def parse_size(text: str) -> int:
+    """``8MB`` -> 8_000_000 (MB is 10^6 bytes; MiB is 2^20)."""
+    return int(_quantity(text, "--max-size", dict(_SIZE_UNITS), "8MB"))
+
+
+def parse_latency(text: str) -> float:
+    """``10ms`` -> 10.0."""
+    return _quantity(text, "--max-latency", {"ms": 1.0, "s": 1000.0, "us": 0.001}, "10ms")

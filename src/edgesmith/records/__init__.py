@@ -1,0 +1,47 @@
+"""NOUNS: what the rooms hand each other. Standard library only."""
+
+from edgesmith.records._schema import from_dict, read_json, to_dict, write_json, write_text
+from edgesmith.records.manifest import MANIFEST_NAME, FileEntry, Manifest, TensorSpec
+from edgesmith.records.measurement import (
+    Environment,
+    Latencies,
+    LatencySample,
+    Measurement,
+    Prediction,
+    describe_environment,
+)
+from edgesmith.records.plan import LayerPlan, Plan
+from edgesmith.records.progress import Progress, SilentProgress
+from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
+from edgesmith.records.structure import Candidate, EncoderShape, Structure
+from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
+
+__all__ = [
+    "MANIFEST_NAME",
+    "STEP_RECORD_NAME",
+    "Candidate",
+    "EncoderShape",
+    "Environment",
+    "FailedBudget",
+    "FileEntry",
+    "Latencies",
+    "LatencySample",
+    "LayerPlan",
+    "Manifest",
+    "Measurement",
+    "Percentiles",
+    "Plan",
+    "Prediction",
+    "Progress",
+    "SilentProgress",
+    "StepRecord",
+    "Structure",
+    "TensorSpec",
+    "Verdict",
+    "describe_environment",
+    "from_dict",
+    "read_json",
+    "to_dict",
+    "write_json",
+    "write_text",
+]

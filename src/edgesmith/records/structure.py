@@ -1,0 +1,73 @@
+"""What a transformer is made of, and the smaller versions of it that are considered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderShape:
+    """Sizes of an encoder with a sequence head, enough to count its parameters, bytes and MACs.
+
+    Attributes:
+        heads, neurons: one entry a layer.
+        embedding_rank: columns of the word table; equal to `hidden` where it is not factorised.
+        type_vocab: rows of the token-type table; 0 where there is none.
+    """
+
+    vocab: int
+    hidden: int
+    head_dim: int
+    heads: tuple[int, ...]
+    neurons: tuple[int, ...]
+    embedding_rank: int
+    positions: int
+    type_vocab: int = 0
+    labels: int = 2
+
+    @property
+    def depth(self) -> int:
+        return len(self.heads)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structure:
+    """How much of a teacher a candidate keeps.
+
+    Attributes:
+        depth: layers kept.
+        heads, neurons: fraction of the kept layers' heads and FFN neurons that stay, in (0, 1].
+        embedding_rank: rank of the factorised word table; None leaves it whole.
+        vocab_size: most tokens the tokenizer may keep; None keeps every token.
+    """
+
+    depth: int
+    heads: float = 1.0
+    neurons: float = 1.0
+    embedding_rank: int | None = None
+    vocab_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A structure with what it would cost, and, once tried, what it lost.
+
+    Attributes:
+        size_bytes: predicted bytes of weights and graph.
+        latency_ms: p50 over the validation lengths; measured on this host, else predicted.
+        latency_is_measured: which of the two it is.
+        trial_drop: teacher minus candidate on validation rows after a short distillation, as a fraction.
+        final_drop: the same for the finished artifact.
+        decision: why it was taken or left, in words.
+    """
+
+    name: str
+    structure: Structure
+    shape: EncoderShape
+    size_bytes: int
+    latency_ms: float
+    latency_is_measured: bool
+    trial_drop: float | None = None
+    final_drop: float | None = None
+    chosen: bool = False
+    decision: str = ""

@@ -1,0 +1,140 @@
+"""A finished run folder, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesmith.errors import RecipeError
+from edgesmith.recipe import Recipe
+from edgesmith.records import (
+    STEP_RECORD_NAME,
+    Candidate,
+    Environment,
+    Latencies,
+    Plan,
+    StepRecord,
+    Verdict,
+    from_dict,
+    read_json,
+)
+
+RECIPE_NAME = "recipe.resolved.yaml"
+VERDICT_NAME = "verdict.json"
+VALIDATE_STEP = "06-validate"
+QUANTIZE_STEP = "04-quantize"
+SAMPLES = ("artifact", "fp32", "int8", "eager")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a report is made of.
+
+    Attributes:
+        steps: record by folder relative to the run, such as ``03-prune/half``, in the order of the steps.
+        plan: of the chosen candidate; None where nothing was quantized.
+        latencies: all artifacts of the interleaved run, from the facts of ``06-validate``.
+        int8_model_size_bytes: weights and graph of the teacher quantized only; from the same facts.
+    """
+
+    path: Path
+    recipe: Recipe
+    environment: Environment
+    verdict: Verdict
+    steps: dict[str, StepRecord]
+    candidates: tuple[Candidate, ...]
+    plan: Plan | None
+    latencies: Latencies
+    int8_model_size_bytes: int
+
+
+def load_run(path: str | Path) -> Run:
+    """Reads a run folder.
+
+    Raises:
+        RecipeError: no run folder, a run that is not finished, or a file of it that is missing or damaged.
+    """
+    path = Path(path)
+    steps = _steps(path)
+    _check_finished(path, steps)
+    candidates = _candidates(path / "candidates.json")
+    latencies, int8_model_size_bytes = _validate_facts(path, steps)
+    return Run(
+        path=path,
+        recipe=Recipe.load(path / RECIPE_NAME),
+        environment=read_json(Environment, path / "environment.json"),
+        verdict=read_json(Verdict, path / VERDICT_NAME),
+        steps=steps,
+        candidates=candidates,
+        plan=_plan(path, candidates),
+        latencies=latencies,
+        int8_model_size_bytes=int8_model_size_bytes,
+    )
+
+
+def _steps(path: Path) -> dict[str, StepRecord]:
+    """Records of the steps, and of their candidates where a step has a folder for each."""
+    pattern = "[0-9][0-9]-*"
+    files = [*path.glob(f"{pattern}/{STEP_RECORD_NAME}"), *path.glob(f"{pattern}/*/{STEP_RECORD_NAME}")]
+    return {
+        file.parent.relative_to(path).as_posix(): read_json(StepRecord, file)
+        for file in sorted(files, key=lambda file: file.parent.parts)
+    }
+
+
+def _check_finished(path: Path, steps: dict[str, StepRecord]) -> None:
+    if not (path / RECIPE_NAME).is_file():
+        raise RecipeError(
+            f"{path} is not a run folder: it has no {RECIPE_NAME}. "
+            "Give the folder that `edgesmith compress -o` wrote."
+        )
+    if not (path / VERDICT_NAME).is_file():
+        raise RecipeError(
+            f"{path} is not finished: it has no {VERDICT_NAME}; finished steps: {', '.join(steps) or 'none'}. "
+            f"Resume it with: edgesmith run {path / RECIPE_NAME} -o {path}"
+        )
+
+
+def _candidates(file: Path) -> tuple[Candidate, ...]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{file}: no such file. The run is damaged; run it again.") from None
+    except ValueError as problem:
+        raise RecipeError(f"{file}: not valid JSON ({problem}). The run is damaged; run it again.") from None
+    if not isinstance(rows, list):
+        raise RecipeError(f"{file}: expected a list of candidates, got {type(rows).__name__}.")
+    return tuple(from_dict(Candidate, row, where=f"{file}[{i}]") for i, row in enumerate(rows))
+
+
+def _plan(path: Path, candidates: tuple[Candidate, ...]) -> Plan | None:
+    chosen = [path / QUANTIZE_STEP / candidate.name for candidate in candidates if candidate.chosen]
+    for folder in (*chosen, path / QUANTIZE_STEP):
+        if (folder / "plan.json").is_file():
+            return read_json(Plan, folder / "plan.json")
+    return None
+
+
+def _validate_facts(path: Path, steps: dict[str, StepRecord]) -> tuple[Latencies, int]:
+    """Latencies of all that was timed, and the INT8 teacher's bytes, which the verdict has no place for."""
+    facts = steps[VALIDATE_STEP].facts if VALIDATE_STEP in steps else {}
+    place = f"{path / VALIDATE_STEP / STEP_RECORD_NAME}: facts"
+    expected = {
+        "latencies": isinstance(facts.get("latencies"), dict),
+        "int8_model_size_bytes": isinstance(facts.get("int8_model_size_bytes"), int),
+    }
+    _check_present([key for key, is_there in expected.items() if not is_there], place, facts)
+    latencies = from_dict(Latencies, facts["latencies"], where=f"{place}.latencies")
+    missing = [name for name in SAMPLES if name not in latencies.samples]
+    _check_present(missing, f"{place}.latencies.samples", latencies.samples)
+    return latencies, facts["int8_model_size_bytes"]
+
+
+def _check_present(missing: list[str], place: str, found: Iterable[str]) -> None:
+    if missing:
+        raise RecipeError(
+            f"{place} lack {', '.join(missing)}; found: {', '.join(found) or 'none'}. "
+            f"Remove the folder {VALIDATE_STEP} and run again to measure anew."
+        )

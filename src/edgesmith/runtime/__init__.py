@@ -1,0 +1,22 @@
+"""RUN: opens a bundle and answers with its artifact. numpy, tokenizers and the runtime; never torch."""
+
+from edgesmith.runtime.bundle import TOKENIZER_NAME, Bundle, open_bundle
+from edgesmith.runtime.metrics import METRICS, metric_of
+from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
+from edgesmith.runtime.predictor import Predictor, load_bundle
+from edgesmith.runtime.text import Answer, TextEncoder, decode_labels, softmax
+
+__all__ = [
+    "METRICS",
+    "TOKENIZER_NAME",
+    "Answer",
+    "Bundle",
+    "OnnxRuntimeSession",
+    "Predictor",
+    "TextEncoder",
+    "decode_labels",
+    "load_bundle",
+    "metric_of",
+    "open_bundle",
+    "softmax",
+]

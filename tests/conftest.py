@@ -1,0 +1,14 @@
+"""Every test runs offline and on one thread, so that a pass means the same on every machine."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("edgesmith", deadline=None)  # how long an example takes depends on the machine
+settings.load_profile("edgesmith")

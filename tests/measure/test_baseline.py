@@ -1,0 +1,66 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from edgesmith.errors import MeasureError
+from edgesmith.measure import baseline
+from edgesmith.measure.baseline import bag_of_words
+
+SST2 = Path(__file__).parents[2].parent / "shared" / "data" / "glue" / "SST-2"
+
+
+def test_words_that_decide_are_learned():
+    train = ["good film", "bad film", "good plot", "bad plot"] * 5
+    assert bag_of_words(train, [1, 0, 1, 0] * 5, ["good cast", "bad cast"], [1, 0]) == 1.0
+    assert bag_of_words(train, [1, 0, 1, 0] * 5, ["good cast", "bad cast"], [0, 1]) == 0.0
+
+
+def test_bigrams_count():
+    train, labels = ["not good at all", "good", "bad", "not bad at all"] * 5, [0, 1, 0, 1] * 5
+    assert bag_of_words(train, labels, ["not good", "not bad"], [0, 1]) == 1.0
+
+
+def test_three_classes():
+    assert bag_of_words(["a1 x", "b1 x", "c1 x"] * 5, [0, 1, 2] * 5, ["c1", "a1", "b1"], [2, 0, 1]) == 1.0
+
+
+def test_unrelated_words_give_the_majority():
+    train, labels = ["one", "two", "three"], [1, 1, 0]
+    assert bag_of_words(train, labels, ["four"] * 4, [1, 1, 0, 1]) == 3 / 4
+
+
+@pytest.mark.parametrize(
+    ("train", "labels", "test", "test_labels", "message"),
+    [
+        (["a b", "c d"], [1, 1], ["x"], [1], "1 classes in the training rows"),
+        (["ab", "cd"], [0, 1], [], [], "0 test rows"),
+        (["!", "?"], [0, 1], ["x"], [1], "empty vocabulary"),
+        (["ab", "cd"], [0, 1, 1], ["x"], [1], "inconsistent numbers of samples"),
+    ],
+)
+def test_refuses_what_cannot_be_learned(train, labels, test, test_labels, message):
+    with pytest.raises(MeasureError, match=message):
+        bag_of_words(train, labels, test, test_labels)
+
+
+def test_a_fit_that_does_not_converge_is_an_error(monkeypatch):
+    monkeypatch.setattr(baseline, "_MAX_ITERATIONS", 1)
+    with pytest.raises(MeasureError, match="failed to converge"):
+        bag_of_words(
+            [f"good w{i}" if i % 2 else f"bad w{i}" for i in range(50)],
+            [i % 2 for i in range(50)],
+            ["x"],
+            [1],
+        )
+
+
+@pytest.mark.skipif(not SST2.exists(), reason="SST-2 is not at ../shared/data/glue")
+def test_sst2_lies_between_chance_and_a_transformer():
+    def rows(split, step):
+        with (SST2 / f"{split}.tsv").open(encoding="utf-8", newline="") as file:
+            table = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1::step]
+        return [row[0] for row in table], [int(row[1]) for row in table]
+
+    accuracy = bag_of_words(*rows("train", 10), *rows("dev", 1))
+    assert 0.70 < accuracy < 0.85

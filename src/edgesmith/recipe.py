@@ -37,10 +37,14 @@ class Budget:
     confident: bool = False
 
     def __post_init__(self) -> None:
-        _require(0 <= self.max_drop < 1, "budget.max_drop", self.max_drop, "0 <= max_drop < 1 (0.01 is one point)")
+        _require(
+            0 <= self.max_drop < 1, "budget.max_drop", self.max_drop, "0 <= max_drop < 1 (0.01 is one point)"
+        )
         for key in ("max_size_bytes", "max_latency_ms"):
             value = getattr(self, key)
-            _require(value is None or value > 0, f"budget.{key}", value, "a number above 0, or null for no limit")
+            _require(
+                value is None or value > 0, f"budget.{key}", value, "a number above 0, or null for no limit"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +122,9 @@ class PruneConfig:
 
     importance_rows: int = 512
     min_token_count: int = 1
-    recovery: DistillConfig = field(default_factory=lambda: DistillConfig(epochs=4.0, learning_rate=3e-4))
+    recovery: DistillConfig = field(
+        default_factory=lambda: DistillConfig(epochs=4.0, learning_rate=3e-4, evaluations=8)
+    )
 
     def __post_init__(self) -> None:
         _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
@@ -205,7 +211,7 @@ class Recipe:
     runtime: Literal["onnxruntime"] = "onnxruntime"
     budget: Budget = field(default_factory=Budget)
     finetune: TrainingConfig = field(default_factory=TrainingConfig)
-    distill: DistillConfig = field(default_factory=DistillConfig)
+    distill: DistillConfig = field(default_factory=lambda: DistillConfig(epochs=1.0, learning_rate=2e-4))
     prune: PruneConfig = field(default_factory=PruneConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -226,7 +232,9 @@ class Recipe:
         try:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise RecipeError(f"{path}: no such recipe file. `edgesmith compress --save-recipe FILE` writes one.") from None
+            raise RecipeError(
+                f"{path}: no such recipe file. `edgesmith compress --save-recipe FILE` writes one."
+            ) from None
         except (yaml.YAMLError, UnicodeDecodeError) as problem:
             raise RecipeError(f"{path}: not valid YAML ({str(problem).splitlines()[0]}).") from None
         return from_dict(Recipe, data)
@@ -240,7 +248,9 @@ def _quantity(text: str, option: str, units: dict[str, float], example: str) -> 
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-zA-Z%]*)\s*", text)
     if not match or match[2].lower() not in units:
         names = ", ".join(unit or "no unit" for unit in units)
-        raise RecipeError(f"{option} is {text!r}; expected a number with one of: {names}. Example: {option} {example}")
+        raise RecipeError(
+            f"{option} is {text!r}; expected a number with one of: {names}. Example: {option} {example}"
+        )
     return float(match[1]) * units[match[2].lower()]
 
 

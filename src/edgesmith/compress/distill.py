@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.compress.training import Loss
-from edgesmith.data.encoding import EncodedExamples
+from edgesmith.data.encoding import EncodedExamples, model_inputs
+from edgesmith.models.compact import CompactBertForSequenceClassification
 from edgesmith.recipe import DistillConfig
 
 
@@ -21,8 +22,7 @@ def predict_logits(model: PreTrainedModel, rows: EncodedExamples, *, batch_size:
     model.eval()
     logits = torch.empty(len(rows), model.config.num_labels)
     for batch in rows.batches(batch_size):
-        features = {name: value for name, value in batch.items() if name not in ("labels", "row")}
-        logits[batch["row"]] = model(**features).logits.float()
+        logits[batch["row"]] = model(**model_inputs(batch)).logits.float()
     return logits
 
 
@@ -58,41 +58,49 @@ def hidden_state_loss(student: Sequence[Tensor], teacher: Sequence[Tensor], mask
     """
     weight = mask[..., None].float()  # (B, S, 1)
     errors = [
-        ((ours.float() - theirs.float()).pow(2) * weight).mean(dim=-1).sum() / weight.sum()
+        ((ours.float() - theirs.float()).pow(2) * weight).mean(dim=-1).sum() / weight.sum().clamp_min(1)
         for ours, theirs in zip(student, teacher, strict=True)
     ]
     return torch.stack(errors).mean()
 
 
-def logit_distillation(teacher_logits: Tensor, config: DistillConfig) -> Loss:
-    """Loss that reads the teacher's logits from a table, (N, labels) in the training rows' order."""
-
-    def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        output = model(**{name: value for name, value in batch.items() if name not in ("labels", "row")})
-        return soft_label_loss(output.logits.float(), teacher_logits[batch["row"]], batch["labels"], config), output
-
-    return loss
-
-
-def hidden_distillation(
-    teacher: PreTrainedModel, teacher_logits: Tensor, layers: Sequence[int], config: DistillConfig
+def distillation_loss(
+    teacher: CompactBertForSequenceClassification, teacher_logits: Tensor, depth: int, config: DistillConfig
 ) -> Loss:
-    """Logit distillation plus hidden states; the teacher runs beside the student.
+    """Loss of a student against its teacher: logits from a table, hidden states from the teacher beside it.
+
+    Student layer i follows teacher layer (i + 1) x L / depth, so that the last follows the last (TinyBERT's uniform
+    map, arXiv:1909.10351, section 3.1). With `config.hidden_weight` 0 the teacher does not run.
 
     Args:
-        layers: the teacher's layer that each student layer follows, from 0.
+        teacher_logits: (N, labels) in the training rows' order.
+        depth: the student's layers.
     """
     teacher.eval()
+    followed = layer_map(len(teacher.layers), depth)
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        features = {name: value for name, value in batch.items() if name not in ("labels", "row")}
-        with torch.no_grad():
-            reference = teacher(**features, output_hidden_states=True).hidden_states
-        output = model(**features, output_hidden_states=True)
-        hidden = hidden_state_loss(
-            output.hidden_states[1:], [reference[layer + 1] for layer in layers], batch["attention_mask"]
-        )
-        logits = soft_label_loss(output.logits.float(), teacher_logits[batch["row"]], batch["labels"], config)
-        return logits + config.hidden_weight * hidden, output
+        with_hidden = config.hidden_weight > 0
+        output = model(**model_inputs(batch), output_hidden_states=with_hidden)
+        total = soft_label_loss(output.logits.float(), teacher_logits[batch["row"]], batch["labels"], config)
+        if with_hidden:
+            with torch.no_grad():
+                inputs = model_inputs(batch) | {
+                    "input_ids": batch.get("teacher_input_ids", batch["input_ids"])
+                }
+                reference = teacher(**inputs, output_hidden_states=True).hidden_states
+            mask = batch["attention_mask"]
+            if "aligned" in batch:
+                mask = mask * batch["aligned"][:, None]
+            hidden = hidden_state_loss(
+                output.hidden_states[1:], [reference[layer + 1] for layer in followed], mask
+            )
+            total = total + config.hidden_weight * hidden
+        return total, output
 
     return loss
+
+
+def layer_map(teacher_depth: int, student_depth: int) -> list[int]:
+    """The teacher's layer, from 0, that each student layer follows."""
+    return [round((index + 1) * teacher_depth / student_depth) - 1 for index in range(student_depth)]

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from edgesmith.compress.structure import keep_layers
+from edgesmith.data.encoding import model_inputs
 from edgesmith.models.compact import CompactBertForSequenceClassification
 
 Batch = dict[str, Tensor]
-"""input_ids, attention_mask, labels (and token_type_ids where the model has token types)."""
+"""What `EncodedExamples.collate` makes."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,8 @@ def fisher_importance(model: CompactBertForSequenceClassification, batches: Iter
         rows = len(batch["input_ids"])
         head_gates = [torch.ones(rows, len(total), requires_grad=True) for total in heads]
         neuron_gates = [torch.ones(rows, 1, len(total), requires_grad=True) for total in neurons]
-        labels = batch["labels"]
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
-        logits = model(**inputs, head_gates=head_gates, neuron_gates=neuron_gates).logits
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        logits = model(**model_inputs(batch), head_gates=head_gates, neuron_gates=neuron_gates).logits
+        loss = F.cross_entropy(logits.float(), batch["labels"], reduction="sum")
         gradients = torch.autograd.grad(loss, [*head_gates, *neuron_gates])
         for total, gradient in zip([*heads, *neurons], gradients, strict=True):
             total += gradient.detach().pow(2).sum(dim=0).flatten()
@@ -97,7 +96,9 @@ def choose_layers(
             divergence[layer] = mean_divergence(reference, [_logits(smaller, batch) for batch in batches])
         least = min(divergence, key=lambda layer: divergence[layer])
         kept.remove(least)
-        reasons.append(f"layer {least} removed: KL {divergence[least]:.4f} nats without it, the least of {len(divergence)}")
+        reasons.append(
+            f"layer {least} removed: KL {divergence[least]:.4f} nats without it, the least of {len(divergence)}"
+        )
     return kept, reasons
 
 
@@ -116,5 +117,5 @@ def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> fl
 
 
 def _logits(model: CompactBertForSequenceClassification, batch: Batch) -> Tensor:
-    logits: Tensor = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    logits: Tensor = model(**model_inputs(batch)).logits
     return logits.float()

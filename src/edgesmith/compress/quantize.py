@@ -17,12 +17,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.compress.importance import mean_divergence
+from edgesmith.data.encoding import model_inputs
 from edgesmith.records import LayerPlan, Plan
 
 
 def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:
     """Every linear layer and embedding table by its path."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Embedding)}
+    return {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Embedding)
+    }
 
 
 def uniform_plan(model: PreTrainedModel, reason: str) -> Plan:
@@ -38,7 +41,12 @@ def uniform_plan(model: PreTrainedModel, reason: str) -> Plan:
 
 def is_small_table(layer: str) -> bool:
     """Whether a layer is the position or token-type table: a slice of it is read as it is, INT8 would cost operators."""
-    return layer.rsplit(".", 1)[-1] in ("position", "position_embeddings", "token_type", "token_type_embeddings")
+    return layer.rsplit(".", 1)[-1] in (
+        "position",
+        "position_embeddings",
+        "token_type",
+        "token_type_embeddings",
+    )
 
 
 def plan_layer(
@@ -110,7 +118,7 @@ class Divergence:
     """KL divergence to the reference outputs when some layers are INT8; the reference is computed once.
 
     Args:
-        batches: of calibration rows, without labels.
+        batches: of calibration rows.
     """
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> None:
@@ -124,4 +132,4 @@ class Divergence:
 
     @torch.no_grad()
     def _logits(self) -> list[Tensor]:
-        return [self._model(**batch).logits.float() for batch in self._batches]
+        return [self._model(**model_inputs(batch)).logits.float() for batch in self._batches]

@@ -16,13 +16,17 @@ from edgesmith.models.families import compact_config, shape_of
 from edgesmith.records import EncoderShape
 
 
-def keep_layers(model: CompactBertForSequenceClassification, layers: Sequence[int]) -> CompactBertForSequenceClassification:
+def keep_layers(
+    model: CompactBertForSequenceClassification, layers: Sequence[int]
+) -> CompactBertForSequenceClassification:
     """The model with only the layers at the given indices, in that order."""
     shape = shape_of(model.config)
     smaller = _empty(
         model,
         replace(
-            shape, heads=tuple(shape.heads[i] for i in layers), neurons=tuple(shape.neurons[i] for i in layers)
+            shape,
+            heads=tuple(shape.heads[i] for i in layers),
+            neurons=tuple(shape.neurons[i] for i in layers),
         ),
     )
     _copy_outside(model, smaller)
@@ -42,7 +46,10 @@ def keep_units(
     """
     shape = shape_of(model.config)
     smaller = _empty(
-        model, replace(shape, heads=tuple(len(kept) for kept in heads), neurons=tuple(len(kept) for kept in neurons))
+        model,
+        replace(
+            shape, heads=tuple(len(kept) for kept in heads), neurons=tuple(len(kept) for kept in neurons)
+        ),
     )
     _copy_outside(model, smaller)
     for index, layer in enumerate(model.layers):
@@ -54,7 +61,9 @@ def keep_units(
     return smaller
 
 
-def keep_tokens(model: CompactBertForSequenceClassification, token_ids: Sequence[int]) -> CompactBertForSequenceClassification:
+def keep_tokens(
+    model: CompactBertForSequenceClassification, token_ids: Sequence[int]
+) -> CompactBertForSequenceClassification:
     """The model with only some rows of the word table; row ``i`` of the new table is row ``token_ids[i]`` of the old.
 
     Raises:
@@ -68,7 +77,9 @@ def keep_tokens(model: CompactBertForSequenceClassification, token_ids: Sequence
     return smaller
 
 
-def keep_positions(model: CompactBertForSequenceClassification, positions: int) -> CompactBertForSequenceClassification:
+def keep_positions(
+    model: CompactBertForSequenceClassification, positions: int
+) -> CompactBertForSequenceClassification:
     """The model with the first `positions` rows of its position table."""
     smaller = _empty(model, replace(shape_of(model.config), positions=positions))
     _copy_all_but(model, smaller, "embeddings.position.weight")
@@ -88,7 +99,9 @@ def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBert
     return smaller
 
 
-def factorise_embedding(model: CompactBertForSequenceClassification, rank: int) -> CompactBertForSequenceClassification:
+def factorise_embedding(
+    model: CompactBertForSequenceClassification, rank: int
+) -> CompactBertForSequenceClassification:
     """The model with its word table replaced by the best product of the given rank, E ~ A B (truncated SVD).
 
     The singular values are shared evenly, ``A = U sqrt(S)`` and ``B = sqrt(S) V``, so that both factors have a range
@@ -104,7 +117,7 @@ def factorise_embedding(model: CompactBertForSequenceClassification, rank: int) 
     smaller = _empty(model, replace(shape_of(model.config), embedding_rank=rank))
     _copy_all_but(model, smaller, "embeddings.word.weight", "embeddings.projection.weight")
     # Eigenvectors of the (H, H) Gram matrix give the right singular vectors without an SVD of the tall table.
-    values, vectors = torch.linalg.eigh((table.double().T @ table.double()))
+    values, vectors = torch.linalg.eigh(table.double().T @ table.double())
     top = vectors[:, -rank:]  # (H, R)
     scale = values[-rank:].clamp_min(1e-12).sqrt().sqrt()  # sqrt of the singular values, (R,)
     with torch.no_grad():
@@ -113,7 +126,9 @@ def factorise_embedding(model: CompactBertForSequenceClassification, rank: int) 
     return smaller
 
 
-def _empty(model: CompactBertForSequenceClassification, shape: EncoderShape) -> CompactBertForSequenceClassification:
+def _empty(
+    model: CompactBertForSequenceClassification, shape: EncoderShape
+) -> CompactBertForSequenceClassification:
     """An encoder of another shape that computes as `model` does, its weights still to be filled."""
     config = compact_config(model.config, shape)
     return CompactBertForSequenceClassification(config).to(model.device).eval()
@@ -129,7 +144,9 @@ def _copy_all_but(
         raise ValueError(f"parameters that fit no place: missing {missing}, unexpected {unexpected}")
 
 
-def _copy_outside(model: CompactBertForSequenceClassification, target: CompactBertForSequenceClassification) -> None:
+def _copy_outside(
+    model: CompactBertForSequenceClassification, target: CompactBertForSequenceClassification
+) -> None:
     """Copies everything outside the layers."""
     for name in ("embeddings", "pooler", "classifier"):
         getattr(target, name).load_state_dict(getattr(model, name).state_dict())

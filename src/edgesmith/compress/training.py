@@ -11,14 +11,21 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    EvalPrediction,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 from transformers.trainer_utils import get_last_checkpoint
 
-from edgesmith.data.encoding import EncodedExamples
+from edgesmith.data.encoding import EncodedExamples, model_inputs
 from edgesmith.errors import StepError
 from edgesmith.models.device import use_bf16
-from edgesmith.records import Progress
 from edgesmith.recipe import TrainingConfig
+from edgesmith.records import Progress
 
 
 class Loss(Protocol):
@@ -47,7 +54,7 @@ class TrainingResult:
 
 def hard_label_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
     """Cross-entropy with the labels."""
-    output = model(**{name: value for name, value in batch.items() if name != "row"})
+    output = model(**model_inputs(batch), labels=batch["labels"])
     return output.loss, output
 
 
@@ -87,6 +94,7 @@ def train(
         weight_decay=config.weight_decay,
         warmup_steps=round(total * config.warmup),
         optim="adamw_torch_fused",
+        use_cpu=not torch.cuda.is_available(),
         bf16=use_bf16(),
         eval_strategy="steps",
         eval_steps=every,
@@ -116,6 +124,7 @@ def train(
         callbacks=[_ProgressCallback(progress, title)],
         loss=loss,
     )
+    trainer.remove_callback(PrinterCallback)  # our progress bar says the same
     checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
     if checkpoint:
         progress.say(f"{title}: going on from {Path(checkpoint).name}")
@@ -123,7 +132,11 @@ def train(
     if not math.isfinite(outcome.training_loss):
         raise StepError(f"{title}: the loss became {outcome.training_loss}. Try a lower learning_rate.")
     shutil.rmtree(folder, ignore_errors=True)
-    curve = tuple((entry["step"], entry["eval_accuracy"]) for entry in trainer.state.log_history if "eval_accuracy" in entry)
+    curve = tuple(
+        (entry["step"], entry["eval_accuracy"])
+        for entry in trainer.state.log_history
+        if "eval_accuracy" in entry
+    )
     model.eval()
     return TrainingResult(
         accuracy=max(accuracy for _, accuracy in curve),
@@ -152,9 +165,8 @@ class _LossTrainer(Trainer):
         """Logits and labels of an evaluation batch; the training loss is not asked for."""
         inputs = self._prepare_inputs(inputs)
         labels = inputs["labels"]
-        features = {name: value for name, value in inputs.items() if name not in ("labels", "row")}
         with torch.no_grad(), self.compute_loss_context_manager():
-            logits = model(**features).logits
+            logits = model(**model_inputs(inputs)).logits
         return None, logits.detach().float(), labels
 
 

@@ -35,7 +35,11 @@ class TrimmedVocabulary:
 
 
 def trim_vocabulary(
-    tokenizer_json: str, corpus_ids: Iterable[Iterable[int]], *, min_count: int = 1, vocab_size: int | None = None
+    tokenizer_json: str,
+    corpus_ids: Iterable[Iterable[int]],
+    *,
+    min_count: int = 1,
+    vocab_size: int | None = None,
 ) -> TrimmedVocabulary:
     """Drops tokens that the corpus does not use.
 
@@ -59,8 +63,12 @@ def trim_vocabulary(
     counts = Counter(token for ids in corpus_ids for token in ids)
     floor = _indispensable(data)
     if vocab_size is not None and vocab_size < len(floor):
-        raise RecipeError(f"a vocabulary of {vocab_size} is below the {len(floor)} special tokens and characters that stay.")
-    used = sorted((token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token])
+        raise RecipeError(
+            f"a vocabulary of {vocab_size} is below the {len(floor)} special tokens and characters that stay."
+        )
+    used = sorted(
+        (token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token]
+    )
     room = None if vocab_size is None else vocab_size - len(floor)
     kept = tuple(sorted(floor | set([token for token in used if token not in floor][:room])))
     remap = {old: new for new, old in enumerate(kept)}
@@ -86,7 +94,10 @@ def _indispensable(data: dict[str, Any]) -> set[int]:
     for token, token_id in vocab.items():
         piece = token.removeprefix(prefix)
         starts = not token.startswith(prefix)
-        replaceable = all((character if starts and at == 0 else prefix + character) in vocab for at, character in enumerate(piece))
+        replaceable = all(
+            (character if starts and at == 0 else prefix + character) in vocab
+            for at, character in enumerate(piece)
+        )
         if len(piece) == 1 or not replaceable:
             ids.add(token_id)
     return ids

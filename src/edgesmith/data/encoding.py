@@ -16,6 +16,13 @@ from edgesmith.data.examples import TextExamples
 
 Row = dict[str, Any]
 
+MODEL_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What of a batch goes into a model."""
+    return {name: batch[name] for name in MODEL_INPUTS if name in batch}
+
 
 @dataclass(frozen=True)
 class EncodedExamples(Dataset[Row]):
@@ -26,12 +33,14 @@ class EncodedExamples(Dataset[Row]):
         labels: class index of each row.
         token_type_ids: for sentence pairs; None for single sentences.
         pad_token_id: fills short rows of a batch.
+        teacher_ids: the same rows under the teacher's tokenizer, where it is another one.
     """
 
     input_ids: list[list[int]]
     labels: list[int]
     token_type_ids: list[list[int]] | None
     pad_token_id: int
+    teacher_ids: list[list[int]] | None = None
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -40,6 +49,8 @@ class EncodedExamples(Dataset[Row]):
         row: Row = {"input_ids": self.input_ids[index], "labels": self.labels[index], "row": index}
         if self.token_type_ids is not None:
             row["token_type_ids"] = self.token_type_ids[index]
+        if self.teacher_ids is not None:
+            row["teacher_ids"] = self.teacher_ids[index]
         return row
 
     @property
@@ -47,7 +58,13 @@ class EncodedExamples(Dataset[Row]):
         return [len(ids) for ids in self.input_ids]
 
     def collate(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        """Rows as one batch: ids, mask (B, S) int64, labels (B,), and `row`, the index of each row."""
+        """Rows as one batch.
+
+        Returns:
+            input_ids, attention_mask and, for pairs, token_type_ids: (B, S) int64; labels and row (the index of each
+            row): (B,) int64; with `teacher_ids` also teacher_input_ids (B, S) and aligned (B,), 1 where both tokenizers
+            give as many tokens, so that hidden states can be compared.
+        """
         width = max(len(row["input_ids"]) for row in rows)
         batch = {
             "input_ids": _padded([row["input_ids"] for row in rows], width, self.pad_token_id),
@@ -57,6 +74,13 @@ class EncodedExamples(Dataset[Row]):
         }
         if self.token_type_ids is not None:
             batch["token_type_ids"] = _padded([row["token_type_ids"] for row in rows], width, 0)
+        if self.teacher_ids is not None:
+            batch["teacher_input_ids"] = _padded(
+                [row["teacher_ids"][:width] for row in rows], width, self.pad_token_id
+            )
+            batch["aligned"] = torch.tensor(
+                [len(row["teacher_ids"]) == len(row["input_ids"]) for row in rows]
+            ).long()
         return batch
 
     def batches(self, size: int, rows: Sequence[int] | None = None) -> Iterator[dict[str, Tensor]]:
@@ -74,11 +98,12 @@ class EncodedExamples(Dataset[Row]):
             if self.token_type_ids is None
             else [self.token_type_ids[row] for row in rows],
             pad_token_id=self.pad_token_id,
+            teacher_ids=None if self.teacher_ids is None else [self.teacher_ids[row] for row in rows],
         )
 
     def sample(self, rows: int, seed: int) -> list[int]:
         """Indices of at most `rows` rows, drawn without replacement."""
-        return np.random.default_rng(seed).permutation(len(self))[:rows].tolist()
+        return [int(row) for row in np.random.default_rng(seed).permutation(len(self))[:rows]]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_length: int) -> EncodedExamples:

@@ -124,7 +124,9 @@ def _fill(folder: Path, files: Mapping[str, Path | str | bytes]) -> None:
 def _entries(folder: Path) -> tuple[FileEntry, ...]:
     """Every file in the folder, hashed as it lies on the disk."""
     return tuple(
-        FileEntry(path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=hash_file(path))
+        FileEntry(
+            path=path.relative_to(folder).as_posix(), size_bytes=path.stat().st_size, sha256=hash_file(path)
+        )
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     )

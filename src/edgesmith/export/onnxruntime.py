@@ -169,7 +169,9 @@ def _name_nodes(model: onnx.ModelProto) -> None:
     matrices = {tensor.name for tensor in model.graph.initializer if len(tensor.dims) == 2}
     for index, node in enumerate(model.graph.node):
         owned = [name for name in node.input if name in matrices]
-        node.name = _module_of(owned[0], node) if owned and node.op_type in _WEIGHTED else f"{node.op_type}_{index}"
+        node.name = (
+            _module_of(owned[0], node) if owned and node.op_type in _WEIGHTED else f"{node.op_type}_{index}"
+        )
 
 
 def _module_of(weight: str, node: onnx.NodeProto) -> str:
@@ -211,7 +213,9 @@ def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
         [
             helper.make_node("Gather", [f"{layer}.rows", ids], [f"{layer}.int8"], name=layer),
             helper.make_node("Gather", [f"{layer}.scales", ids], [f"{layer}.scale"], name=f"{layer}_scale"),
-            helper.make_node("Cast", [f"{layer}.int8"], [f"{layer}.cast"], name=f"{layer}_cast", to=TensorProto.FLOAT),
+            helper.make_node(
+                "Cast", [f"{layer}.int8"], [f"{layer}.cast"], name=f"{layer}_cast", to=TensorProto.FLOAT
+            ),
             helper.make_node("Mul", [f"{layer}.cast", f"{layer}.scale"], [output], name=f"{layer}_scaled"),
         ]
     ):
@@ -221,7 +225,9 @@ def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
 def _store_as_fp16(graph: onnx.GraphProto, layer: str) -> None:
     """Halves a weight: an FP16 initializer behind a Cast, which the runtime folds when it loads the file."""
     node = _find_node(graph, layer)
-    weight = next(tensor for tensor in graph.initializer if tensor.name in node.input and len(tensor.dims) == 2)
+    weight = next(
+        tensor for tensor in graph.initializer if tensor.name in node.input and len(tensor.dims) == 2
+    )
     values = numpy_helper.to_array(weight)
     if np.abs(values).max() > np.finfo(np.float16).max:
         raise ExportError(f"{layer} holds {np.abs(values).max():.3g}, more than FP16 can. Plan it as fp32.")

@@ -7,7 +7,9 @@ from edgesmith.models.families import FAMILIES, shape_of, to_compact
 from edgesmith.models.load import LoadedModel, load_classifier, load_tokenizer, save_classifier
 
 AutoConfig.register(CompactBertConfig.model_type, CompactBertConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(CompactBertConfig, CompactBertForSequenceClassification, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    CompactBertConfig, CompactBertForSequenceClassification, exist_ok=True
+)
 
 __all__ = [
     "FAMILIES",

@@ -29,7 +29,11 @@ MASK_VALUE = -1.0e4
 
 @strict
 class CompactBertConfig(PreTrainedConfig):
-    """Shape of a `CompactBertForSequenceClassification`; lists hold one entry a layer."""
+    """Shape of a `CompactBertForSequenceClassification`; lists hold one entry a layer.
+
+    Dropout is off by default: compact encoders are distilled, soft labels regularise enough, and drawing the random
+    numbers takes 15 % of a training step on a CPU.
+    """
 
     model_type = "edgesmith_compact_bert"
 
@@ -44,7 +48,7 @@ class CompactBertConfig(PreTrainedConfig):
     hidden_act: str = "gelu"
     pooler_act: str = "tanh"
     layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float | int = 0.1
+    hidden_dropout_prob: float | int = 0.0
     initializer_range: float = 0.02
     pad_token_id: int | None = 0
 
@@ -99,9 +103,7 @@ class CompactAttention(nn.Module):
         """(B, S, width) -> (B, heads, S, head_dim)"""
         return states.view(states.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
 
-    def forward(
-        self, hidden: Tensor, mask: Tensor, head_gate: Tensor | None, first_only: bool
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor, head_gate: Tensor | None, first_only: bool) -> Tensor:
         query, key, value = self.qkv(hidden).split(self.width, dim=-1)  # 3 x (B, S, width)
         if first_only:
             query = query[:, :1]
@@ -145,7 +147,9 @@ class CompactLayer(nn.Module):
         first_only: bool = False,
     ) -> Tensor:
         residual = hidden[:, :1] if first_only else hidden
-        hidden = self.attention_norm(residual + self.dropout(self.attention(hidden, mask, head_gate, first_only)))
+        hidden = self.attention_norm(
+            residual + self.dropout(self.attention(hidden, mask, head_gate, first_only))
+        )
         return self.ffn_norm(hidden + self.dropout(self.ffn(hidden, neuron_gate)))
 
 

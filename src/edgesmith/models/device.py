@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from transformers.utils import logging
 
 from edgesmith.records import describe_environment
 
@@ -12,8 +13,11 @@ def prepare_torch(threads: int | None = None) -> None:
 
     Denormal numbers are flushed to zero: the moments of AdamW decay into them for embedding rows that a batch does not
     touch, and a step on a CPU then takes up to five times as long (LOG.md). Threads that torch starts later inherit it.
+    Remarks and bars of transformers are switched off, since ours say the same.
     """
     torch.set_flush_denormal(True)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     if threads is not None:
         torch.set_num_threads(threads)
 

@@ -29,7 +29,6 @@ class Family:
         pooler_act: activation after the pooler.
         neurons: config attribute that holds the FFN width.
         activation: config attribute that holds the FFN activation.
-        dropout: config attribute that holds the hidden dropout.
         norm_eps: epsilon of the layer norms where the config has none.
     """
 
@@ -40,7 +39,6 @@ class Family:
     pooler_act: str
     neurons: str
     activation: str
-    dropout: str
     norm_eps: float = 1e-12
 
 
@@ -66,7 +64,6 @@ FAMILIES: dict[str, Family] = {
         pooler_act="tanh",
         neurons="intermediate_size",
         activation="hidden_act",
-        dropout="hidden_dropout_prob",
     ),
     "distilbert": Family(
         outside={
@@ -88,7 +85,6 @@ FAMILIES: dict[str, Family] = {
         pooler_act="relu",
         neurons="hidden_dim",
         activation="activation",
-        dropout="dropout",
     ),
 }
 
@@ -142,7 +138,6 @@ def compact_config(config: PreTrainedConfig, shape: EncoderShape) -> CompactBert
     """Config of a compact encoder of the given shape that computes as `config`'s family does."""
     if isinstance(config, CompactBertConfig):
         settings = {name: getattr(config, name) for name in ("hidden_act", "pooler_act", "layer_norm_eps")}
-        dropout = config.hidden_dropout_prob
     else:
         family = family_of(config)
         settings = {
@@ -150,7 +145,6 @@ def compact_config(config: PreTrainedConfig, shape: EncoderShape) -> CompactBert
             "pooler_act": family.pooler_act,
             "layer_norm_eps": getattr(config, "layer_norm_eps", family.norm_eps),
         }
-        dropout = getattr(config, family.dropout)
     return CompactBertConfig(
         vocab_size=shape.vocab,
         embedding_size=shape.embedding_rank,
@@ -160,7 +154,6 @@ def compact_config(config: PreTrainedConfig, shape: EncoderShape) -> CompactBert
         ffn_per_layer=list(shape.neurons),
         max_position_embeddings=shape.positions,
         type_vocab_size=shape.type_vocab,
-        hidden_dropout_prob=dropout,
         pad_token_id=config.pad_token_id,
         id2label=config.id2label,
         label2id=config.label2id,
@@ -197,12 +190,16 @@ def _renamed(family: Family, source: dict[str, Tensor], depth: int) -> dict[str,
             target |= _module(source, f"{layer}.{name}", f"{compact_layer}.{compact_name}")
         for kind in ("weight", "bias"):
             parts = [source[f"{layer}.{name}.{kind}"] for name in family.qkv]
-            target[f"{compact_layer}.attention.qkv.{kind}"] = torch.cat(parts)  # (3 x width, H) or (3 x width,)
+            target[f"{compact_layer}.attention.qkv.{kind}"] = torch.cat(
+                parts
+            )  # (3 x width, H) or (3 x width,)
     return target
 
 
 def _module(source: dict[str, Tensor], name: str, compact_name: str) -> dict[str, Tensor]:
     """Weight and bias of one module under its new name."""
     return {
-        f"{compact_name}.{kind}": source[f"{name}.{kind}"] for kind in ("weight", "bias") if f"{name}.{kind}" in source
+        f"{compact_name}.{kind}": source[f"{name}.{kind}"]
+        for kind in ("weight", "bias")
+        if f"{name}.{kind}" in source
     }

@@ -78,7 +78,9 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
     head = {name for name in report["missing_keys"] if "classifier" in name}
     body = {name for name in report["missing_keys"] if name not in head and "pooler" not in name}
     if body:
-        raise ModelError(f"{source} lacks weights of its own architecture: {', '.join(sorted(body)[:3])}, ...")
+        raise ModelError(
+            f"{source} lacks weights of its own architecture: {', '.join(sorted(body)[:3])}, ..."
+        )
     return LoadedModel(model=model.eval(), tokenizer=load_tokenizer(source), has_head=not head)
 
 
@@ -111,7 +113,9 @@ def _check_finite(model: PreTrainedModel, source: str) -> None:
 def _read(source: str, reader: Callable[[], T]) -> T:
     """Runs a `from_pretrained`; what goes wrong becomes one clear error."""
     if not Path(source).exists() and (source.startswith((".", "/", "~")) or source.count("/") > 1):
-        raise ModelError(f"{source}: no such model folder. Give a folder with config.json, or a hub id such as org/name.")
+        raise ModelError(
+            f"{source}: no such model folder. Give a folder with config.json, or a hub id such as org/name."
+        )
     try:
         return reader()
     except (OSError, ValueError, KeyError, SafetensorError) as problem:

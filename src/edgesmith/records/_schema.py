@@ -32,9 +32,7 @@ def to_dict(record: Any) -> Any:
     return record
 
 
-def from_dict(
-    kind: type[T], data: Any, *, where: str = "", error: type[EdgesmithError] = RecipeError
-) -> T:
+def from_dict(kind: type[T], data: Any, *, where: str = "", error: type[EdgesmithError] = RecipeError) -> T:
     """Builds `kind` from a dict.
 
     Args:

@@ -84,7 +84,17 @@ class Latencies:
     mean_tokens: dict[str, float] = field(default_factory=dict)
 
 
-_FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimddp", "i8mm")
+_FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "amx_int8",
+    "asimddp",
+    "i8mm",
+)
 
 
 def describe_environment(packages: tuple[str, ...]) -> Environment:

@@ -45,7 +45,9 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
     """
     path = Path(path)
     if not (path / MANIFEST_NAME).is_file():
-        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST_NAME}. Give the folder that holds one.")
+        raise BundleError(
+            f"{path} is not a bundle: it has no {MANIFEST_NAME}. Give the folder that holds one."
+        )
     bundle = Bundle(path, read_json(Manifest, path / MANIFEST_NAME, error=BundleError))
     _check_manifest(bundle)
     if verify:
@@ -70,7 +72,9 @@ def _check_manifest(bundle: Bundle) -> None:
             "Export the model again."
         )
     if outside:
-        raise BundleError(f"{where}: the file {outside[0]!r} would lie outside the bundle. Do not use this bundle.")
+        raise BundleError(
+            f"{where}: the file {outside[0]!r} would lie outside the bundle. Do not use this bundle."
+        )
     for name in (manifest.model, TOKENIZER_NAME):
         if name not in names:
             raise BundleError(f"{where}: {name!r} is not among its files: {', '.join(sorted(names))}.")
@@ -96,7 +100,9 @@ def _check_file(folder: Path, entry: FileEntry) -> None:
     except OSError as problem:
         raise BundleError(f"{file} cannot be read: {problem.strerror}. {advice}") from None
     if digest != entry.sha256:
-        raise BundleError(f"{file} has changed: its SHA-256 is {digest}; the manifest says {entry.sha256}. {advice}")
+        raise BundleError(
+            f"{file} has changed: its SHA-256 is {digest}; the manifest says {entry.sha256}. {advice}"
+        )
 
 
 def hash_file(path: Path) -> str:

@@ -53,7 +53,9 @@ def main(arguments: Sequence[str], folder: Path) -> int:
     except EdgesmithError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; the flush at exit must not fail again
+    except (
+        BrokenPipeError
+    ):  # the reader, such as `head`, has seen enough; the flush at exit must not fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130
@@ -67,13 +69,21 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("texts", nargs="*", metavar="TEXT", help="texts to label; without any, lines of standard input")
-    parser.add_argument("--pair", action="store_true", help="inputs are pairs: two texts, or a line with one tab")
-    parser.add_argument("--file", type=Path, help="read a .csv, .tsv, .jsonl or .txt file; prints one label a line")
+    parser.add_argument(
+        "texts", nargs="*", metavar="TEXT", help="texts to label; without any, lines of standard input"
+    )
+    parser.add_argument(
+        "--pair", action="store_true", help="inputs are pairs: two texts, or a line with one tab"
+    )
+    parser.add_argument(
+        "--file", type=Path, help="read a .csv, .tsv, .jsonl or .txt file; prints one label a line"
+    )
     parser.add_argument("--text-column", metavar="NAME", help="column of the text")
     parser.add_argument("--pair-column", metavar="NAME", help="column of the second text")
     parser.add_argument("--json", action="store_true", help="print a JSON object for each input")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="threads of the runtime (default: 1)"
+    )
     parser.add_argument("--time", action="store_true", help="print the p50 latency on standard error")
     return parser
 
@@ -86,7 +96,9 @@ def _check_options(parser: argparse.ArgumentParser, options: argparse.Namespace)
     if (options.text_column is not None or options.pair_column is not None) and not is_table:
         parser.error("--text-column and --pair-column go with --file and a .csv, .tsv or .jsonl file")
     if options.pair and is_table:
-        parser.error("with a .csv, .tsv or .jsonl file, --pair-column names the second text; leave out --pair")
+        parser.error(
+            "with a .csv, .tsv or .jsonl file, --pair-column names the second text; leave out --pair"
+        )
     if options.pair and len(options.texts) % 2:
         parser.error(f"--pair takes texts two by two, and there are {len(options.texts)}")
     if options.threads < 1:

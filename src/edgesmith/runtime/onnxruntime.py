@@ -95,7 +95,9 @@ def _errors(onnxruntime: Any) -> tuple[type[Exception], ...]:
 def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, int | str]) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3  # errors only: its warnings are about graphs, and a user cannot act on them
+    options.log_severity_level = (
+        3  # errors only: its warnings are about graphs, and a user cannot act on them
+    )
     options.inter_op_num_threads = 1
     for name, value in settings.items():
         if "." in name:

@@ -17,7 +17,9 @@ Row = tuple[str, str | None]
 EXTRA_FIELDS = "\n"
 
 
-def read_file(path: Path, column: str | None, pair_column: str | None, *, has_pairs: bool = False) -> list[Row]:
+def read_file(
+    path: Path, column: str | None, pair_column: str | None, *, has_pairs: bool = False
+) -> list[Row]:
     """Rows of a data file, all of them before the first answer, so that a bad row is found early.
 
     Args:
@@ -81,7 +83,9 @@ def _row(record: dict[str, Any], column: str | None, pair_column: str | None, wh
     if not isinstance(record, dict):
         raise DataError(f"{where}: expected an object, got {record!r:.200}.")
     if EXTRA_FIELDS in record:
-        raise DataError(f"{where} has more fields than the header: {record[EXTRA_FIELDS]!r:.200}. Is a quote missing?")
+        raise DataError(
+            f"{where} has more fields than the header: {record[EXTRA_FIELDS]!r:.200}. Is a quote missing?"
+        )
     if column is None and len(record) != 1:
         raise DataError(f"{where}: name the column with --text-column; there are: {', '.join(record)}.")
     text = _text(record, column if column is not None else next(iter(record)), where)

@@ -40,12 +40,16 @@ class TextEncoder:
         self._tokenizer = _load_tokenizer(tokenizer_json)
         special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         if max_length <= special:
-            raise BundleError(f"max_length is {max_length}; allowed: {special + 1} or more, for the special tokens.")
+            raise BundleError(
+                f"max_length is {max_length}; allowed: {special + 1} or more, for the special tokens."
+            )
         self._pad_id = _pad_id(self._tokenizer)
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length, strategy="longest_first")
 
-    def encode(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> dict[str, npt.NDArray[np.int64]]:
+    def encode(
+        self, texts: Sequence[str], pairs: Sequence[str] | None = None
+    ) -> dict[str, npt.NDArray[np.int64]]:
         """Feeds for a batch, padded on the right to its longest input and no further.
 
         Args:
@@ -59,7 +63,9 @@ class TextEncoder:
             DataError: `pairs` has another length, or an input is not a string of Unicode characters.
         """
         require_one_each(texts, pairs)
-        encodings = [self._encode_one(i, text, pairs[i] if pairs is not None else None) for i, text in enumerate(texts)]
+        encodings = [
+            self._encode_one(i, text, pairs[i] if pairs is not None else None) for i, text in enumerate(texts)
+        ]
         shape = len(texts), max((len(encoding.ids) for encoding in encodings), default=0)  # (B, S)
         feeds = {
             "input_ids": np.full(shape, self._pad_id, np.int64),
@@ -95,7 +101,9 @@ def _load_tokenizer(path: Path) -> Any:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as problem:  # noqa: BLE001 - the library raises `Exception` itself
-        raise BundleError(f"{path} cannot be loaded as a tokenizer: {problem}. Export the model again.") from None
+        raise BundleError(
+            f"{path} cannot be loaded as a tokenizer: {problem}. Export the model again."
+        ) from None
 
 
 def _pad_id(tokenizer: Any) -> int:
@@ -131,5 +139,6 @@ def decode_labels(logits: npt.NDArray[np.floating[Any]], labels: Sequence[str]) 
     probabilities = softmax(logits)  # (B, L)
     best = logits.argmax(axis=1)  # (B,)
     return [
-        Answer(labels[index], int(index), float(row[index])) for row, index in zip(probabilities, best, strict=True)
+        Answer(labels[index], int(index), float(row[index]))
+        for row, index in zip(probabilities, best, strict=True)
     ]

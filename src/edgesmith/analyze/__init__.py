@@ -1,0 +1,1 @@
+"""PREDICT: what a shape costs, before anything is built."""

@@ -1,0 +1,57 @@
+"""A student's structure: layers for distillation, then units, tokens and embedding rank for pruning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgesmith.compress.importance import Batch, fisher_importance, select_units
+from edgesmith.compress.structure import factorise_embedding, keep_tokens, keep_units
+from edgesmith.models.compact import CompactBertForSequenceClassification
+from edgesmith.records import Structure
+
+NEURON_MULTIPLE = 16
+"""FFN widths are multiples of it: INT8 kernels work in blocks of 16 columns."""
+
+
+def prune_units(
+    model: CompactBertForSequenceClassification, structure: Structure, batches: Sequence[Batch]
+) -> tuple[CompactBertForSequenceClassification, list[str]]:
+    """Removes the heads and neurons with the least Fisher information, over all layers together.
+
+    Args:
+        batches: of labelled training rows, which the information is measured on.
+
+    Returns:
+        The smaller model, and what was removed, in words.
+    """
+    if structure.heads == 1 and structure.neurons == 1:
+        return model, ["every head and FFN neuron stays"]
+    importance = fisher_importance(model, batches)
+    heads = select_units(importance.heads, structure.heads, 1)
+    neurons = select_units(importance.neurons, structure.neurons, NEURON_MULTIPLE)
+    smaller = keep_units(model, heads, neurons)
+    return smaller, [
+        f"heads kept by layer, by Fisher information: {_counts(heads, importance.heads)}",
+        f"FFN neurons kept by layer, likewise: {_counts(neurons, importance.neurons)}",
+    ]
+
+
+def prune_embedding(
+    model: CompactBertForSequenceClassification, structure: Structure, kept_ids: Sequence[int]
+) -> tuple[CompactBertForSequenceClassification, list[str]]:
+    """Keeps some rows of the word table and factorises what is left."""
+    before = model.config.vocab_size
+    smaller = keep_tokens(model, kept_ids)
+    reasons = [
+        f"vocabulary {before} -> {len(kept_ids)} tokens: those that the training texts use, and all characters"
+    ]
+    if structure.embedding_rank is not None and structure.embedding_rank < model.config.hidden_size:
+        smaller = factorise_embedding(smaller, structure.embedding_rank)
+        reasons.append(
+            f"word table factorised to rank {structure.embedding_rank} of {model.config.hidden_size}"
+        )
+    return smaller, reasons
+
+
+def _counts(kept: Sequence[object], whole: Sequence[object]) -> str:
+    return ", ".join(f"{len(part)} of {len(total)}" for part, total in zip(kept, whole, strict=True))  # type: ignore[arg-type]

@@ -1,0 +1,6 @@
+"""ORDER: recipe -> the six steps -> verdict."""
+
+from edgesmith.pipeline.compress import compress
+from edgesmith.pipeline.outlook import Outlook, plan
+
+__all__ = ["Outlook", "compress", "plan"]

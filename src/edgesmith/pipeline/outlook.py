@@ -1,0 +1,93 @@
+"""`edgesmith plan`: what a run would do, need and likely reach, without training or writing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from edgesmith.analyze import cost as analyze
+from edgesmith.data import load_splits
+from edgesmith.models import load_classifier, shape_of
+from edgesmith.recipe import Recipe
+from edgesmith.records import Progress
+from edgesmith.search.structure import ladder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What is known before a run.
+
+    Attributes:
+        steps: what would be done, in order.
+        candidates: name -> predicted bytes of the INT8 model and predicted MACs against the teacher's.
+        training_steps: optimiser steps of each training run.
+        notes: what was guessed about the data.
+    """
+
+    steps: tuple[str, ...]
+    candidates: dict[str, dict[str, float]]
+    training_steps: dict[str, int]
+    notes: tuple[str, ...]
+    needs_finetuning: bool
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rows = [
+            f"  {name:8} {row['size_bytes'] / 1e6:7.2f} MB (predicted), {row['macs_ratio']:.2f} of the teacher's MACs"
+            for name, row in self.candidates.items()
+        ]
+        runs = [f"  {name}: {count:,} steps" for name, count in self.training_steps.items()]
+        return [
+            "Data",
+            *(f"  {note}" for note in self.notes),
+            "Steps",
+            *(f"  {step}" for step in self.steps),
+            "Training",
+            *runs,
+            "Candidates, INT8",
+            *rows,
+        ]
+
+
+def plan(recipe: Recipe, progress: Progress) -> Outlook:
+    """Reads model and data, checks both, and counts; nothing is trained or written."""
+    splits = load_splits(recipe.data, recipe.seed)
+    loaded = load_classifier(recipe.model, splits.label_names)
+    shape, rows = shape_of(loaded.model.config), len(splits.train)
+    tokens = 64
+    whole = analyze.macs(shape, tokens)
+    runs = {
+        "trial of a candidate": (
+            recipe.prune.recovery,
+            recipe.search.trial_epochs,
+            min(rows, recipe.search.trial_rows),
+        ),
+        "distil": (recipe.distill, recipe.distill.epochs, rows),
+        "recover": (recipe.prune.recovery, recipe.prune.recovery.epochs, rows),
+    }
+    if not loaded.has_head:
+        runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, rows), **runs}
+    return Outlook(
+        steps=(
+            *(() if loaded.has_head else ("0 finetune: the model has no head for this task",)),
+            "1 analyze: parameters, MACs, bytes; candidates timed on this host",
+            f"2 distil: at most {recipe.search.max_trials} short trials, then logits and hidden states",
+            "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
+            "4 quantize: sensitivity of each layer, INT8 or " + recipe.quantize.higher,
+            f"5 export: {recipe.runtime}, read back and checked against PyTorch",
+            f"6 validate: {len(splits.test):,} test rows, used once",
+        ),
+        candidates={
+            name: {
+                "size_bytes": analyze.int8_file_bytes(candidate),
+                "macs_ratio": analyze.macs(candidate, tokens) / whole,
+            }
+            for name, (_, candidate) in ladder(shape, shape.vocab).items()
+        },
+        training_steps={
+            name: ceil(ceil(count / config.batch_size) * epochs)
+            for name, (config, epochs, count) in runs.items()
+        },
+        notes=splits.notes,
+        needs_finetuning=not loaded.has_head,
+    )

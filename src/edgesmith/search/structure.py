@@ -1,0 +1,153 @@
+"""Which structure: a ladder of candidates, short trials, and the cheapest that is expected to keep the budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from edgesmith.recipe import Budget
+from edgesmith.records import Candidate, EncoderShape, Structure
+
+LADDER: dict[str, tuple[float, float, float, float | None]] = {
+    "tiny": (1 / 3, 0.5, 0.5, 0.25),
+    "small": (1 / 2, 0.5, 0.5, 1 / 3),
+    "medium": (2 / 3, 2 / 3, 0.6, 1 / 3),
+    "large": (2 / 3, 1.0, 1.0, 1 / 3),
+    "full": (1.0, 1.0, 1.0, None),
+}
+"""Name -> fraction of layers, heads, FFN neurons, and embedding rank over the width (None: not factorised)."""
+
+RANK_MULTIPLE = 16
+
+
+def ladder(teacher: EncoderShape, vocab: int) -> dict[str, tuple[Structure, EncoderShape]]:
+    """Candidates from the smallest to the whole teacher, each with the shape it would have.
+
+    Args:
+        vocab: tokens that vocabulary trimming leaves.
+    """
+    return {name: _rung(teacher, vocab, *fractions) for name, fractions in LADDER.items()}
+
+
+def _rung(
+    teacher: EncoderShape, vocab: int, depth: float, heads: float, neurons: float, rank: float | None
+) -> tuple[Structure, EncoderShape]:
+    layers = max(1, round(teacher.depth * depth))
+    width = (
+        None
+        if rank is None
+        else max(RANK_MULTIPLE, round(teacher.hidden * rank / RANK_MULTIPLE) * RANK_MULTIPLE)
+    )
+    structure = Structure(depth=layers, heads=heads, neurons=neurons, embedding_rank=width)
+    shape = replace(
+        teacher,
+        vocab=vocab,
+        heads=tuple(max(1, round(count * heads)) for count in teacher.heads[:layers]),
+        neurons=tuple(max(1, round(count * neurons)) for count in teacher.neurons[:layers]),
+        embedding_rank=width or teacher.embedding_rank,
+    )
+    return structure, shape
+
+
+def cost(candidate: Candidate) -> float:
+    """What is minimised: the geometric mean of bytes and milliseconds, so that a halving of either counts the same."""
+    return math.sqrt(candidate.size_bytes * candidate.latency_ms)
+
+
+def misses(candidate: Candidate, budget: Budget, overhead_bytes: int) -> list[str]:
+    """Size and latency limits that the candidate cannot meet, in words.
+
+    Args:
+        overhead_bytes: of the bundle beside the model (tokenizer, manifest, script), which count against the limit.
+    """
+    found = []
+    size = candidate.size_bytes + overhead_bytes
+    if budget.max_size_bytes is not None and size > budget.max_size_bytes:
+        found.append(
+            f"predicted {size / 1e6:.2f} MB with its tokenizer, over the limit of {budget.max_size_bytes / 1e6:.2f} MB"
+        )
+    if budget.max_latency_ms is not None and candidate.latency_ms > budget.max_latency_ms:
+        found.append(f"p50 {candidate.latency_ms:.2f} ms, over the limit of {budget.max_latency_ms:.2f} ms")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """Training steps of a trial and of a full build, between which the loss of quality is extrapolated."""
+
+    trial_steps: int
+    full_steps: int
+
+    def expected_drop(self, trial_drop: float) -> float:
+        """Predicted drop after the full training: it falls with the square root of the steps.
+
+        A gain stays as it is. The exponent is a rule of thumb, held against measurements in LOG.md.
+        """
+        return (
+            trial_drop * math.sqrt(min(1.0, self.trial_steps / self.full_steps))
+            if trial_drop > 0
+            else trial_drop
+        )
+
+
+def try_candidates(
+    candidates: Sequence[Candidate],
+    budget: Budget,
+    *,
+    trial: Callable[[Candidate], float],
+    max_trials: int,
+    overhead_bytes: int,
+) -> list[Candidate]:
+    """Gives the candidates that fit the size and latency limits a short trial, cheapest first.
+
+    Args:
+        trial: returns the drop on validation rows after a short distillation, as a fraction.
+        max_trials: most candidates that are tried.
+
+    Returns:
+        All candidates, cheapest first, with their trial's drop or the reason why they had none.
+    """
+    tried, trials = [], 0
+    for candidate in sorted(candidates, key=cost):
+        reasons = misses(candidate, budget, overhead_bytes)
+        if reasons:
+            tried.append(replace(candidate, decision=f"not tried: {'; '.join(reasons)}"))
+        elif trials == max_trials:
+            tried.append(
+                replace(
+                    candidate, decision=f"not tried: all {max_trials} trials were used on cheaper candidates"
+                )
+            )
+        else:
+            trials += 1
+            tried.append(replace(candidate, trial_drop=trial(candidate)))
+    if not trials:  # nothing fits: the smallest is built anyway, so that the user gets the best there is
+        smallest = min(range(len(tried)), key=lambda index: cost(tried[index]))
+        tried[smallest] = replace(tried[smallest], trial_drop=trial(tried[smallest]))
+    return tried
+
+
+def build_order(candidates: Sequence[Candidate], budget: Budget, effort: Effort) -> list[Candidate]:
+    """The tried candidates in the order in which they are worth building, each with the reason.
+
+    First the cheapest whose expected drop is inside the budget, then the dearer ones, then, since none is expected to
+    keep the budget any more, the rest from the least expected drop.
+    """
+    tried = [candidate for candidate in candidates if candidate.trial_drop is not None]
+    expected = {candidate.name: effort.expected_drop(candidate.trial_drop or 0.0) for candidate in tried}
+    promising = [candidate for candidate in tried if expected[candidate.name] <= budget.max_drop]
+    first = min(promising, key=cost, default=min(tried, key=lambda candidate: expected[candidate.name]))
+    dearer = sorted((other for other in tried if cost(other) > cost(first)), key=cost)
+    rest = sorted(
+        (other for other in tried if cost(other) < cost(first)), key=lambda other: expected[other.name]
+    )
+    return [
+        replace(candidate, decision=_expectation(expected[candidate.name], budget))
+        for candidate in (first, *dearer, *rest)
+    ]
+
+
+def _expectation(expected: float, budget: Budget) -> str:
+    side = "inside" if expected <= budget.max_drop else "over"
+    return f"predicted drop after full training {100 * expected:+.2f} points, {side} the budget of {100 * budget.max_drop:.2f}"

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from edgesmith.compress.training import Loss
 from edgesmith.data.encoding import EncodedExamples, model_inputs
 from edgesmith.models.compact import CompactBertForSequenceClassification
+from edgesmith.models.families import shape_of
 from edgesmith.recipe import DistillConfig
 
 
@@ -20,7 +21,7 @@ from edgesmith.recipe import DistillConfig
 def predict_logits(model: PreTrainedModel, rows: EncodedExamples, *, batch_size: int = 64) -> Tensor:
     """FP32 logits (N, labels) of every row, in the rows' order."""
     model.eval()
-    logits = torch.empty(len(rows), model.config.num_labels)
+    logits = torch.empty(len(rows), shape_of(model.config).labels)
     for batch in rows.batches(batch_size):
         logits[batch["row"]] = model(**model_inputs(batch)).logits.float()
     return logits

@@ -66,13 +66,18 @@ def select_units(importance: Sequence[Tensor], fraction: float, multiple: int) -
         For each layer the sorted indices.
     """
     together = torch.cat(list(importance))
-    threshold = together.topk(max(1, round(len(together) * fraction))).values[-1]
-    kept = []
-    for scores in importance:
-        count = round(int((scores >= threshold).sum()) / multiple) * multiple
-        count = min(len(scores), max(multiple, count))
-        kept.append(scores.topk(count).indices.sort().values)
-    return kept
+    layer_of = torch.cat([torch.full((len(scores),), layer) for layer, scores in enumerate(importance)])
+    best = together.topk(max(1, round(len(together) * fraction))).indices
+    counts = torch.bincount(layer_of[best], minlength=len(importance)).tolist()
+    return [
+        scores.topk(_rounded(count, multiple, len(scores))).indices.sort().values
+        for scores, count in zip(importance, counts, strict=True)
+    ]
+
+
+def _rounded(count: int, multiple: int, whole: int) -> int:
+    """`count` to the nearest multiple, at least one multiple, at most the `whole`, which itself is left alone."""
+    return whole if count == whole else min(whole, max(multiple, round(count / multiple) * multiple))
 
 
 @torch.no_grad()

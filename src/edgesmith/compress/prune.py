@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from edgesmith.compress.importance import Batch, fisher_importance, select_units
 from edgesmith.compress.structure import factorise_embedding, keep_tokens, keep_units
 from edgesmith.models.compact import CompactBertForSequenceClassification
@@ -53,5 +55,5 @@ def prune_embedding(
     return smaller, reasons
 
 
-def _counts(kept: Sequence[object], whole: Sequence[object]) -> str:
-    return ", ".join(f"{len(part)} of {len(total)}" for part, total in zip(kept, whole, strict=True))  # type: ignore[arg-type]
+def _counts(kept: Sequence[Tensor], whole: Sequence[Tensor]) -> str:
+    return ", ".join(f"{len(part)} of {len(total)}" for part, total in zip(kept, whole, strict=True))

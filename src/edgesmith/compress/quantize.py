@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +17,7 @@ from transformers import PreTrainedModel
 from edgesmith.compress.importance import mean_divergence
 from edgesmith.data.encoding import model_inputs
 from edgesmith.records import LayerPlan, Plan
+from edgesmith.records.plan import WeightDtype
 
 
 def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:
@@ -50,7 +49,7 @@ def is_small_table(layer: str) -> bool:
 
 
 def plan_layer(
-    name: str, module: nn.Module, weight: Any, *, sensitivity: float | None = None, reason: str = ""
+    name: str, module: nn.Module, weight: WeightDtype, *, sensitivity: float | None = None, reason: str = ""
 ) -> LayerPlan:
     """A plan entry for a module."""
     is_linear = isinstance(module, nn.Linear)
@@ -92,26 +91,23 @@ def quantize_activation(hidden: Tensor) -> Tensor:
 def simulated_int8(model: PreTrainedModel, layers: Sequence[str]) -> Iterator[None]:
     """Within it, the named layers compute as INT8 does; afterwards the model is as before."""
     modules = quantizable_layers(model)
-    saved: list[tuple[nn.Module, Callable[..., Tensor]]] = []
-    for name in layers:
-        module = modules[name]
-        weight = quantize_weight(module.weight.detach())
-        saved.append((module, module.forward))
-        simulate = _int8_linear if isinstance(module, nn.Linear) else _int8_embedding
-        module.forward = partial(simulate, module, weight)  # type: ignore[method-assign]
+    chosen = [modules[name] for name in layers]
+    for module in chosen:
+        module.forward = _int8_forward(module)  # type: ignore[method-assign]  # hides the method of its class
     try:
         yield
     finally:
-        for module, forward in saved:
-            module.forward = forward  # type: ignore[method-assign]
+        for module in chosen:
+            del module.forward
 
 
-def _int8_linear(module: nn.Linear, weight: Tensor, hidden: Tensor) -> Tensor:
-    return F.linear(quantize_activation(hidden), weight, module.bias)
-
-
-def _int8_embedding(module: nn.Embedding, weight: Tensor, ids: Tensor) -> Tensor:
-    return F.embedding(ids, weight)
+def _int8_forward(module: nn.Linear | nn.Embedding) -> Callable[[Tensor], Tensor]:
+    """What the module computes in INT8."""
+    weight = quantize_weight(module.weight.detach())
+    if isinstance(module, nn.Embedding):
+        return lambda ids: F.embedding(ids, weight)
+    bias = module.bias
+    return lambda hidden: F.linear(quantize_activation(hidden), weight, bias)
 
 
 class Divergence:

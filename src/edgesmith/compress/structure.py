@@ -69,22 +69,22 @@ def keep_tokens(
     Raises:
         ValueError: the padding token is not among `token_ids`.
     """
-    smaller = _empty(model, replace(shape_of(model.config), vocab=len(token_ids)))
-    smaller.config.pad_token_id = list(token_ids).index(model.config.pad_token_id)
-    _copy_all_but(model, smaller, "embeddings.word.weight")
-    with torch.no_grad():
-        smaller.embeddings.word.weight.copy_(model.embeddings.word.weight[torch.as_tensor(token_ids)])
+    pad_token_id = list(token_ids).index(model.config.pad_token_id)
+    smaller = _empty(model, replace(shape_of(model.config), vocab=len(token_ids)), pad_token_id=pad_token_id)
+    state = model.state_dict()
+    state["embeddings.word.weight"] = state["embeddings.word.weight"][torch.as_tensor(token_ids)]
+    smaller.load_state_dict(state)
     return smaller
 
 
 def keep_positions(
     model: CompactBertForSequenceClassification, positions: int
 ) -> CompactBertForSequenceClassification:
-    """The model with the first `positions` rows of its position table."""
+    """The model with the first `positions` rows of its position table: longer inputs are no longer possible."""
     smaller = _empty(model, replace(shape_of(model.config), positions=positions))
-    _copy_all_but(model, smaller, "embeddings.position.weight")
-    with torch.no_grad():
-        smaller.embeddings.position.weight.copy_(model.embeddings.position.weight[:positions])
+    state = model.state_dict()
+    state["embeddings.position.weight"] = state["embeddings.position.weight"][:positions]
+    smaller.load_state_dict(state)
     return smaller
 
 
@@ -93,9 +93,10 @@ def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBert
     if model.embeddings.token_type is None:
         return model
     smaller = _empty(model, replace(shape_of(model.config), type_vocab=0))
-    _copy_all_but(model, smaller, "embeddings.token_type.weight")
-    with torch.no_grad():
-        smaller.embeddings.position.weight += model.embeddings.token_type.weight[0]
+    state = model.state_dict()
+    first = state.pop("embeddings.token_type.weight")[0]  # (H,)
+    state["embeddings.position.weight"] = state["embeddings.position.weight"] + first
+    smaller.load_state_dict(state)
     return smaller
 
 
@@ -104,44 +105,48 @@ def factorise_embedding(
 ) -> CompactBertForSequenceClassification:
     """The model with its word table replaced by the best product of the given rank, E ~ A B (truncated SVD).
 
-    The singular values are shared evenly, ``A = U sqrt(S)`` and ``B = sqrt(S) V``, so that both factors have a range
-    that INT8 and one learning rate suit. Source: ALBERT's factorised parameterisation (arXiv:1909.11942, section 3.1);
-    the SVD start is ours.
+    No other product of that rank is nearer to E: the squared error is the sum of the squared singular values left out
+    (Eckart and Young 1936). The values kept are shared evenly, ``A = U sqrt(S)`` and ``B = sqrt(S) V``, so that both
+    factors have a range that INT8 and one learning rate suit. Source: ALBERT's factorised parameterisation
+    (arXiv:1909.11942, section 3.1); the SVD start is ours.
 
     Args:
-        rank: columns of A, at most the hidden size.
+        rank: columns of A. The model itself is returned where its table has no more columns than that.
     """
-    if rank >= model.config.hidden_size:
+    if rank >= model.config.embedding_size:
         return model
-    table = model.embeddings.word.weight.detach()  # (V, H)
-    smaller = _empty(model, replace(shape_of(model.config), embedding_rank=rank))
-    _copy_all_but(model, smaller, "embeddings.word.weight", "embeddings.projection.weight")
+    table = _word_table(model).double()  # (V, H)
     # Eigenvectors of the (H, H) Gram matrix give the right singular vectors without an SVD of the tall table.
-    values, vectors = torch.linalg.eigh(table.double().T @ table.double())
+    values, vectors = torch.linalg.eigh(table.T @ table)
     top = vectors[:, -rank:]  # (H, R)
     scale = values[-rank:].clamp_min(1e-12).sqrt().sqrt()  # sqrt of the singular values, (R,)
-    with torch.no_grad():
-        smaller.embeddings.word.weight.copy_((table.double() @ top) / scale)
-        smaller.embeddings.projection.weight.copy_(top * scale)
+    smaller = _empty(model, replace(shape_of(model.config), embedding_rank=rank))
+    factors = {"embeddings.word.weight": table @ top / scale, "embeddings.projection.weight": top * scale}
+    smaller.load_state_dict(model.state_dict() | factors)
     return smaller
 
 
+def _word_table(model: CompactBertForSequenceClassification) -> Tensor:
+    """(V, H) table of word vectors, multiplied out where it is factorised."""
+    word, projection = model.embeddings.word.weight, model.embeddings.projection
+    return (word if projection is None else word @ projection.weight.T).detach()
+
+
 def _empty(
-    model: CompactBertForSequenceClassification, shape: EncoderShape
+    model: CompactBertForSequenceClassification, shape: EncoderShape, *, pad_token_id: int | None = None
 ) -> CompactBertForSequenceClassification:
-    """An encoder of another shape that computes as `model` does, its weights still to be filled."""
+    """An encoder of another shape that computes as `model` does, its weights still to be filled.
+
+    Args:
+        pad_token_id: where the padding token moved to; None where it stays.
+    """
     config = compact_config(model.config, shape)
-    return CompactBertForSequenceClassification(config).to(model.device).eval()
-
-
-def _copy_all_but(
-    model: CompactBertForSequenceClassification, target: CompactBertForSequenceClassification, *names: str
-) -> None:
-    """Copies every parameter but the named ones."""
-    state = {name: value for name, value in model.state_dict().items() if name not in names}
-    missing, unexpected = target.load_state_dict(state, strict=False)
-    if unexpected or set(missing) - set(names):
-        raise ValueError(f"parameters that fit no place: missing {missing}, unexpected {unexpected}")
+    if pad_token_id is not None:
+        config.pad_token_id = pad_token_id
+    with model.device:
+        empty = CompactBertForSequenceClassification(config)
+    empty.eval()
+    return empty
 
 
 def _copy_outside(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from transformers import (
     EvalPrediction,
     PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer import TRAINER_STATE_NAME
 
 from edgesmith.data.encoding import EncodedExamples, model_inputs
 from edgesmith.errors import StepError
@@ -80,7 +82,7 @@ def train(
         loss: of one batch.
 
     Raises:
-        StepError: the loss is not finite.
+        StepError: the loss became infinite or NaN.
     """
     set_seed(seed)
     total = max(1, math.ceil(math.ceil(len(rows) / config.batch_size) * config.epochs))
@@ -104,7 +106,6 @@ def train(
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
         train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -123,17 +124,16 @@ def train(
         compute_metrics=_accuracy,
         callbacks=[_ProgressCallback(progress, title)],
         loss=loss,
+        title=title,
     )
     trainer.remove_callback(PrinterCallback)  # our progress bar says the same
-    checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    checkpoint = _last_checkpoint(folder)
     if checkpoint:
-        progress.say(f"{title}: going on from {Path(checkpoint).name}")
-    outcome = trainer.train(resume_from_checkpoint=checkpoint)
-    if not math.isfinite(outcome.training_loss):
-        raise StepError(f"{title}: the loss became {outcome.training_loss}. Try a lower learning_rate.")
+        progress.say(f"{title}: going on from {checkpoint.name}")
+    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(folder, ignore_errors=True)
     curve = tuple(
-        (entry["step"], entry["eval_accuracy"])
+        (int(entry["step"]), float(entry["eval_accuracy"]))
         for entry in trainer.state.log_history
         if "eval_accuracy" in entry
     )
@@ -146,17 +146,40 @@ def train(
     )
 
 
-class _LossTrainer(Trainer):
-    """A Trainer that asks `loss` for the loss of a batch."""
+def _last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end: the Trainer's state is its last file."""
+    finished = [path.parent for path in folder.glob(f"checkpoint-*/{TRAINER_STATE_NAME}") if _is_json(path)]
+    return max(finished, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
 
-    def __init__(self, *, loss: Loss, **settings: Any) -> None:
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+class _LossTrainer(Trainer):
+    """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite."""
+
+    def __init__(self, *, loss: Loss, title: str, **settings: Any) -> None:
         super().__init__(**settings)
-        self._loss = loss
+        self._loss, self._title = loss, title
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
         loss, output = self._loss(model, inputs)
+        if not torch.isfinite(loss):
+            raise StepError(
+                f"{self._title}: the loss became {loss.item()} at step {self.state.global_step + 1} of "
+                f"{self.state.max_steps}. Try a lower learning_rate than {self.args.learning_rate:g}."
+            )
         return (loss, output) if return_outputs else loss
 
     def prediction_step(
@@ -182,9 +205,11 @@ class _ProgressCallback(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.advance(state.global_step, self._note)
+        if state.global_step == state.max_steps:
+            control.should_evaluate = True  # the last weights compete too, where no interval ends on them
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        self._note = f"validation accuracy {metrics['eval_accuracy']:.4f}"
+    def on_evaluate(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
+        self._note = f"validation accuracy {facts['metrics']['eval_accuracy']:.4f}"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.finish()

@@ -57,14 +57,15 @@ def trim_vocabulary(
     if data["model"]["type"] != "WordPiece":
         raise UnsupportedError(
             f"vocabulary trimming of a {data['model']['type']} tokenizer is not supported; WordPiece is. "
-            "Set prune.min_token_count to null to keep the vocabulary."
+            "Give a model with a WordPiece tokenizer, as BERT and DistilBERT have."
         )
     vocab: dict[str, int] = data["model"]["vocab"]
     counts = Counter(token for ids in corpus_ids for token in ids)
     floor = _indispensable(data)
     if vocab_size is not None and vocab_size < len(floor):
         raise RecipeError(
-            f"a vocabulary of {vocab_size} is below the {len(floor)} special tokens and characters that stay."
+            f"a vocabulary of {vocab_size} is below the {len(floor)} special tokens and characters that stay. "
+            f"Allow at least {len(floor)}, or leave the size open."
         )
     used = sorted(
         (token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token]

@@ -72,9 +72,9 @@ class EncodedExamples(Dataset[Row]):
             "labels": torch.tensor([row["labels"] for row in rows]),
             "row": torch.tensor([row["row"] for row in rows]),
         }
-        if self.token_type_ids is not None:
+        if "token_type_ids" in rows[0]:
             batch["token_type_ids"] = _padded([row["token_type_ids"] for row in rows], width, 0)
-        if self.teacher_ids is not None:
+        if "teacher_ids" in rows[0]:
             batch["teacher_input_ids"] = _padded(
                 [row["teacher_ids"][:width] for row in rows], width, self.pad_token_id
             )

@@ -186,7 +186,7 @@ def _module_of(weight: str, node: onnx.NodeProto) -> str:
 def _find_node(graph: onnx.GraphProto, layer: str) -> onnx.NodeProto:
     """The node that holds a layer's weight, whatever quantization made of its name."""
     names = {layer + suffix for suffix in _SUFFIXES}
-    found = next((node for node in graph.node if node.name in names), None)
+    found: onnx.NodeProto | None = next((node for node in graph.node if node.name in names), None)
     if found is None:
         raise ExportError(f"the plan names the layer {layer!r}, which the graph does not have.")
     return found
@@ -242,7 +242,8 @@ def _stored_dtype(graph: onnx.GraphProto, layer: str) -> str:
     casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     sources = [casts.get(name, name) for name in _find_node(graph, layer).input]
     matrix = next(tensors[name] for name in sources if name in tensors and len(tensors[name].dims) == 2)
-    return _DTYPES.get(matrix.data_type, TensorProto.DataType.Name(matrix.data_type).lower())
+    stored: str = _DTYPES.get(matrix.data_type, TensorProto.DataType.Name(matrix.data_type).lower())
+    return stored
 
 
 def _strip(model: onnx.ModelProto) -> None:

@@ -14,7 +14,8 @@ A `CompactBert` of full size gives the same logits as the BERT or DistilBERT it 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -79,14 +80,15 @@ class CompactEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(self, input_ids: Tensor, token_type_ids: Tensor | None) -> Tensor:
-        hidden = self.word(input_ids)  # (B, S, E)
+        hidden: Tensor = self.word(input_ids)  # (B, S, E)
         if self.projection is not None:
             hidden = self.projection(hidden)  # (B, S, H)
         hidden = hidden + self.position.weight[: input_ids.shape[1]]
         if self.token_type is not None:
             types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
             hidden = hidden + self.token_type(types)
-        return self.dropout(self.norm(hidden))
+        normed: Tensor = self.dropout(self.norm(hidden))
+        return normed
 
 
 class CompactAttention(nn.Module):
@@ -112,10 +114,14 @@ class CompactAttention(nn.Module):
         context = scores.softmax(dim=-1) @ value  # (B, heads, Q, head_dim)
         if head_gate is not None:
             context = context * head_gate[..., None, None]
-        return self.output(context.transpose(1, 2).reshape(hidden.shape[0], -1, self.width))
+        joined = context.transpose(1, 2).reshape(hidden.shape[0], -1, self.width)  # (B, Q, width)
+        output: Tensor = self.output(joined)
+        return output
 
 
 class CompactFFN(nn.Module):
+    """Two linear layers with an activation between them."""
+
     def __init__(self, config: CompactBertConfig, neurons: int) -> None:
         super().__init__()
         self.intermediate = nn.Linear(config.hidden_size, neurons)
@@ -123,8 +129,9 @@ class CompactFFN(nn.Module):
         self.output = nn.Linear(neurons, config.hidden_size)
 
     def forward(self, hidden: Tensor, neuron_gate: Tensor | None) -> Tensor:
-        neurons = self.activation(self.intermediate(hidden))
-        return self.output(neurons if neuron_gate is None else neurons * neuron_gate)
+        neurons: Tensor = self.activation(self.intermediate(hidden))  # (B, S, neurons)
+        output: Tensor = self.output(neurons if neuron_gate is None else neurons * neuron_gate)
+        return output
 
 
 class CompactLayer(nn.Module):
@@ -150,7 +157,8 @@ class CompactLayer(nn.Module):
         hidden = self.attention_norm(
             residual + self.dropout(self.attention(hidden, mask, head_gate, first_only))
         )
-        return self.ffn_norm(hidden + self.dropout(self.ffn(hidden, neuron_gate)))
+        output: Tensor = self.ffn_norm(hidden + self.dropout(self.ffn(hidden, neuron_gate)))
+        return output
 
 
 class CompactBertForSequenceClassification(PreTrainedModel):
@@ -162,22 +170,18 @@ class CompactBertForSequenceClassification(PreTrainedModel):
 
     config_class = CompactBertConfig
     base_model_prefix = "encoder"
+    _input_embed_layer = "word"
 
     def __init__(self, config: CompactBertConfig) -> None:
         super().__init__(config)
         self.embeddings = CompactEmbeddings(config)
-        self.layers = nn.ModuleList(CompactLayer(config, heads, ffn) for heads, ffn in config.layers)
+        layers = nn.ModuleList(CompactLayer(config, heads, neurons) for heads, neurons in config.layers)
+        self.layers = cast("Sequence[CompactLayer]", layers)  # ModuleList does not say what it holds
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.pooler_activation = ACT2FN[config.pooler_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.hidden_size, len(config.id2label or ()))
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.word
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        self.embeddings.word = value
 
     def forward(
         self,

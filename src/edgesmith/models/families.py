@@ -117,7 +117,7 @@ def shape_of(config: PreTrainedConfig) -> EncoderShape:
             embedding_rank=config.embedding_size,
             positions=config.max_position_embeddings,
             type_vocab=config.type_vocab_size,
-            labels=config.num_labels,
+            labels=len(config.id2label or ()),
         )
     family = family_of(config)
     depth = config.num_hidden_layers
@@ -130,7 +130,7 @@ def shape_of(config: PreTrainedConfig) -> EncoderShape:
         embedding_rank=config.hidden_size,
         positions=config.max_position_embeddings,
         type_vocab=getattr(config, "type_vocab_size", 0) if "embeddings.token_type" in family.outside else 0,
-        labels=config.num_labels,
+        labels=len(config.id2label or ()),
     )
 
 
@@ -176,7 +176,8 @@ def to_compact(model: PreTrainedModel) -> CompactBertForSequenceClassification:
     if not isinstance(model.config, CompactBertConfig):
         source = _renamed(family_of(model.config), source, len(config.layers))
     compact.load_state_dict(source)
-    return compact.eval()
+    compact.eval()
+    return compact
 
 
 def _renamed(family: Family, source: dict[str, Tensor], depth: int) -> dict[str, Tensor]:
@@ -190,9 +191,7 @@ def _renamed(family: Family, source: dict[str, Tensor], depth: int) -> dict[str,
             target |= _module(source, f"{layer}.{name}", f"{compact_layer}.{compact_name}")
         for kind in ("weight", "bias"):
             parts = [source[f"{layer}.{name}.{kind}"] for name in family.qkv]
-            target[f"{compact_layer}.attention.qkv.{kind}"] = torch.cat(
-                parts
-            )  # (3 x width, H) or (3 x width,)
+            target[f"{compact_layer}.attention.qkv.{kind}"] = torch.cat(parts)  # (3 x width[, H])
     return target
 
 

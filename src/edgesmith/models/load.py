@@ -47,20 +47,16 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
         labels: label names of the task; None takes the model's own.
 
     Raises:
-        ModelError: nothing there, no safetensors, no fast tokenizer, weights that are not finite, or a head whose
-            number of labels is not the data's.
+        ModelError: nothing there, no safetensors, no fast tokenizer, weights that are not finite, or a trained head
+            whose labels are not as many as the data's, or the data's own in another order.
         UnsupportedError: a family that is not known.
     """
     config = _read(source, lambda: AutoConfig.from_pretrained(source))
     if not is_compact(config):
         family_of(config)
-    trained = _has_classifier(config)
     if labels is not None:
-        if trained and config.num_labels != len(labels):
-            raise ModelError(
-                f"{source} has a head of {config.num_labels} labels ({', '.join(config.id2label.values())}); the data "
-                f"has {len(labels)} ({', '.join(labels)}). Give data with the same labels, or the model without a head."
-            )
+        if _has_classifier(config):
+            _check_labels(source, _label_names(config), labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
     model, report = _read(
@@ -102,6 +98,29 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
 
 def _has_classifier(config: PreTrainedConfig) -> bool:
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
+
+
+def _label_names(config: PreTrainedConfig) -> tuple[str, ...]:
+    return tuple(name for _, name in sorted((config.id2label or {}).items()))
+
+
+def _check_labels(source: str, own: tuple[str, ...], labels: tuple[str, ...]) -> None:
+    """Refuses data whose class indices are not those of a trained head, as far as names and numbers tell.
+
+    Names that differ altogether (``LABEL_0``, or ``positive`` against ``1``) are taken to be in the same order.
+    """
+    if len(own) != len(labels):
+        raise ModelError(
+            f"{source} has a head of {len(own)} labels ({', '.join(own)}); the data "
+            f"has {len(labels)} ({', '.join(labels)}). Give data with the same labels, or the model without a head."
+        )
+    ours, theirs = ([name.casefold() for name in names] for names in (own, labels))
+    if ours != theirs and sorted(ours) == sorted(theirs):
+        raise ModelError(
+            f"{source} has the labels in the order {', '.join(own)}; the data's classes are in the order "
+            f"{', '.join(labels)}, so the two would be mixed up. Write the model's class indices "
+            f"(0 to {len(own) - 1}) into the data's label column."
+        )
 
 
 def _check_finite(model: PreTrainedModel, source: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.importance import choose_layers
 from edgesmith.compress.structure import fold_token_types, keep_positions
 from edgesmith.compress.vocabulary import TrimmedVocabulary, trim_vocabulary
 from edgesmith.data import Splits
@@ -20,9 +19,6 @@ from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.models import CompactBertForSequenceClassification, to_compact
 from edgesmith.recipe import Recipe
 from edgesmith.records import Progress
-
-LAYER_ROWS = 128
-"""Training rows on which layers are compared for removal."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,6 @@ class Workbench:
     tokenizer: PreTrainedTokenizerBase
     teacher_folder: Path
     progress: Progress
-    _kept_layers: dict[int, tuple[list[int], list[str]]] = field(default_factory=dict)
 
     @property
     def has_pairs(self) -> bool:
@@ -80,15 +75,6 @@ class Workbench:
     def teacher_accuracy(self) -> float:
         """On validation rows."""
         return accuracy(self.teacher_validation, self.validation_rows)
-
-    def kept_layers(self, depth: int) -> tuple[list[int], list[str]]:
-        """The teacher's layers that a student of `depth` starts from, and why."""
-        if depth not in self._kept_layers:
-            rows = self.train_rows.sample(LAYER_ROWS, self.recipe.seed)
-            self._kept_layers[depth] = choose_layers(
-                self.teacher, depth, list(self.train_rows.batches(32, rows))
-            )
-        return self._kept_layers[depth]
 
     @cached_property
     def vocabulary(self) -> TrimmedVocabulary:

@@ -131,7 +131,10 @@ class _Run:
         analysis, _ = self.step(
             "01-analyze",
             partial(steps.analyze_teacher, self.bench),
-            config=[self.recipe.prune.min_token_count, self.recipe.validate.threads],
+            config={
+                "min_token_count": self.recipe.prune.min_token_count,
+                "threads": self.recipe.validate.threads,
+            },
             parents=self.root,
         )
         candidates = self._try([from_dict(Candidate, row) for row in analysis.facts["candidates"]])
@@ -148,7 +151,7 @@ class _Run:
             record, _ = self.step(
                 f"02-distill/trial-{candidate.name}",
                 partial(steps.try_structure, self.bench, candidate),
-                config=[search, self.recipe.prune, candidate.structure],
+                config={"search": search, "prune": self.recipe.prune, "structure": candidate.structure},
                 parents=self.root,
             )
             return float(record.facts["drop"])
@@ -184,13 +187,13 @@ class _Run:
         distilled, distilled_path = self.step(
             f"02-distill/{depth}-layers",
             partial(steps.distill, bench, candidate),
-            config=[recipe.distill, depth],
+            config={"distill": recipe.distill, "depth": depth},
             parents=self.root,
         )
         pruned, pruned_path = self.step(
             f"03-prune/{name}",
             partial(steps.prune, bench, candidate, distilled_path),
-            config=[recipe.prune, candidate.structure],
+            config={"prune": recipe.prune, "structure": candidate.structure},
             parents=(distilled,),
         )
         planned, plan_path = self.step(
@@ -202,7 +205,7 @@ class _Run:
         exported, _ = self.step(
             f"05-export/{name}",
             partial(steps.export_student, bench, pruned_path, plan_path),
-            config=recipe.runtime,
+            config={"runtime": recipe.runtime},
             parents=(pruned, planned),
         )
         lost = f"{100 * float(exported.facts['drop']):+.2f} points on {len(bench.validation_rows):,} validation rows"
@@ -237,7 +240,7 @@ class _Run:
         baseline, baseline_path = self.step(
             "05-export/baseline",
             partial(steps.export_baseline, self.bench),
-            config=recipe.runtime,
+            config={"runtime": recipe.runtime},
             parents=self.root,
         )
         bundle = self.out / "bundle" / recipe.runtime
@@ -251,7 +254,7 @@ class _Run:
         record, _ = self.step(
             "06-validate",
             partial(validate, self.bench, artifact),
-            config=[recipe.validate, name],
+            config={"validate": recipe.validate, "candidate": name},
             parents=(best.export, baseline),
         )
         evidence = from_dict(Evidence, record.facts["evidence"])

@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgesmith.analyze import cost as analyze
-from edgesmith.compress.distill import distillation_loss, predict_logits
+from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_embedding, prune_units
 from edgesmith.compress.quantize import (
@@ -100,7 +100,7 @@ def analyze_teacher(bench: Workbench, folder: Path) -> StepResult:
 
 def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
     """A student of fewer layers learns the teacher's logits and hidden states."""
-    layers, reasons = bench.kept_layers(candidate.structure.depth)
+    layers = layer_map(len(bench.teacher.layers), candidate.structure.depth)
     if len(layers) == len(bench.teacher.layers):
         save_classifier(bench.teacher, bench.tokenizer, folder / MODEL_FOLDER)
         return StepResult(
@@ -120,13 +120,17 @@ def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
         loss=distillation_loss(bench.teacher, bench.teacher_logits, len(layers), bench.recipe.distill),
     )
     save_classifier(student, bench.tokenizer, folder / MODEL_FOLDER)
-    return StepResult({"layers": layers, **_training_facts(result)}, tuple(reasons))
+    kept = ", ".join(str(layer) for layer in layers)
+    return StepResult(
+        {"layers": layers, **_training_facts(result)},
+        (f"started from the teacher's layers {kept}, evenly spaced; each goes on following its own",),
+    )
 
 
 def try_structure(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
     """A short distillation of a candidate cut straight from the teacher."""
     search = bench.recipe.search
-    layers, _ = bench.kept_layers(candidate.structure.depth)
+    layers = layer_map(len(bench.teacher.layers), candidate.structure.depth)
     student, reasons = _pruned(bench, candidate, keep_layers(bench.teacher, layers))
     rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
     config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)

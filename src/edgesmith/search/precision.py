@@ -24,11 +24,18 @@ def assign_precision(
         max_divergence: budget in nats.
     """
     layers = list(sensitivity)
+    divergence = np.array([max(0.0, sensitivity[layer]) for layer in layers])
+    fits = (
+        divergence <= max_divergence
+    )  # a layer that does not fit alone is ruled out, so a budget of 0 is exact
+    # In units of the budget: the solver's tolerance is absolute, and divergences are small numbers.
+    share = np.where(fits, divergence, 0.0) / (max_divergence or 1.0)
     solution = milp(
         c=[-float(saved_bytes[layer]) for layer in layers],
         integrality=np.ones(len(layers)),
-        bounds=Bounds(0, 1),
-        constraints=LinearConstraint([[max(0.0, sensitivity[layer]) for layer in layers]], ub=max_divergence),
+        bounds=Bounds(0, fits),
+        constraints=LinearConstraint([share], ub=1.0),
+        options={"mip_rel_gap": 0.0},
     )
     # x = 0 is always allowed, so the programme has a solution.
     return [layer for layer, chosen in zip(layers, solution.x, strict=True) if chosen > 0.5]

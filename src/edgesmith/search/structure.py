@@ -80,12 +80,12 @@ class Effort:
     full_steps: int
 
     def expected_drop(self, trial_drop: float) -> float:
-        """Predicted drop after the full training: it falls with the square root of the steps.
+        """Predicted drop after the full training: it falls with the cube root of the steps.
 
         A gain stays as it is. The exponent is a rule of thumb, held against measurements in LOG.md.
         """
         return (
-            trial_drop * math.sqrt(min(1.0, self.trial_steps / self.full_steps))
+            trial_drop * math.cbrt(min(1.0, self.trial_steps / self.full_steps))
             if trial_drop > 0
             else trial_drop
         )
@@ -138,9 +138,10 @@ def build_order(candidates: Sequence[Candidate], budget: Budget, effort: Effort)
     expected = {candidate.name: effort.expected_drop(candidate.trial_drop or 0.0) for candidate in tried}
     promising = [candidate for candidate in tried if expected[candidate.name] <= budget.max_drop]
     first = min(promising, key=cost, default=min(tried, key=lambda candidate: expected[candidate.name]))
-    dearer = sorted((other for other in tried if cost(other) > cost(first)), key=cost)
+    others = [candidate for candidate in tried if candidate is not first]
+    dearer = sorted((other for other in others if cost(other) >= cost(first)), key=cost)
     rest = sorted(
-        (other for other in tried if cost(other) < cost(first)), key=lambda other: expected[other.name]
+        (other for other in others if cost(other) < cost(first)), key=lambda other: expected[other.name]
     )
     return [
         replace(candidate, decision=_expectation(expected[candidate.name], budget))

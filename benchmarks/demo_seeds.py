@@ -1,0 +1,37 @@
+"""The demo over three seeds: is the result luck? Resumable; writes results/prompt_injection.md.
+
+python benchmarks/demo_seeds.py [runs/folder]
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from table import write_table
+
+ROOT = Path(__file__).parents[1]
+SEEDS = (0, 1, 2)
+
+
+def main(runs: Path) -> None:
+    folders = [runs / f"seed-{seed}" for seed in SEEDS]
+    for seed, folder in zip(SEEDS, folders, strict=True):
+        job = [sys.executable, str(ROOT / "examples" / "prompt_injection_guard.py")]
+        outcome = subprocess.run([*job, "--seed", str(seed), "--output", str(folder)], check=False)
+        if outcome.returncode not in (0, 4):
+            raise SystemExit(outcome.returncode)
+    text = write_table(
+        ROOT / "results" / "prompt_injection.md",
+        "Prompt-injection guard from all-MiniLM-L6-v2, three seeds",
+        "make bench",
+        folders,
+    )
+    print(text)
+
+
+if __name__ == "__main__":
+    os.environ.pop("DEMO_QUICK", None)  # a quick run is no result
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs" / "demo-seeds")

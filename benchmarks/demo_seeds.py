@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2)
 
 
 def main(runs: Path) -> None:
-    folders = [runs / f"seed-{seed}" for seed in SEEDS]
+    folders = [runs / ("prompt-injection-guard" + (f"-seed-{seed}" if seed else "")) for seed in SEEDS]
     for seed, folder in zip(SEEDS, folders, strict=True):
         job = [sys.executable, str(ROOT / "examples" / "prompt_injection_guard.py")]
         outcome = subprocess.run([*job, "--seed", str(seed), "--output", str(folder)], check=False)
@@ -34,4 +34,4 @@ def main(runs: Path) -> None:
 
 if __name__ == "__main__":
     os.environ.pop("DEMO_QUICK", None)  # a quick run is no result
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs" / "demo-seeds")
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "runs")

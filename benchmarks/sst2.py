@@ -21,7 +21,13 @@ SETTINGS = (
     "finetune.batch_size=64",
     "finetune.learning_rate=7e-5",
     "distill.batch_size=64",
+    "distill.epochs=0.5",
+    "distill.learning_rate=5e-5",
     "prune.recovery.batch_size=64",
+    "prune.recovery.epochs=2",
+    "prune.recovery.learning_rate=3e-4",
+    "prune.recovery.evaluations=4",
+    "search.max_trials=3",
 )
 
 

@@ -102,12 +102,23 @@ class DistillConfig(TrainingConfig):
     temperature: float = 2.0
     hard_label_weight: float = 0.1
     hidden_weight: float = 1.0
+    epochs: float = 1.0
+    learning_rate: float = 2e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _require(self.temperature > 0, "temperature", self.temperature, "above 0")
         _require(0 <= self.hard_label_weight <= 1, "hard_label_weight", self.hard_label_weight, "0 to 1")
         _require(self.hidden_weight >= 0, "hidden_weight", self.hidden_weight, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryConfig(DistillConfig):
+    """Distillation of a pruned student, from the unpruned teacher."""
+
+    epochs: float = 4.0
+    learning_rate: float = 3e-4
+    evaluations: int = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +133,7 @@ class PruneConfig:
 
     importance_rows: int = 512
     min_token_count: int = 1
-    recovery: DistillConfig = field(
-        default_factory=lambda: DistillConfig(epochs=4.0, learning_rate=3e-4, evaluations=8)
-    )
+    recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
 
     def __post_init__(self) -> None:
         _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
@@ -155,19 +164,22 @@ class SearchConfig:
     """Bounds of the search for a structure.
 
     Attributes:
-        max_trials: candidates that get a short distillation.
+        min_trials: candidates that get a short distillation in any case, as far as there are so many.
+        max_trials: candidates that get one while none is expected to keep the budget.
         trial_epochs: its length.
         trial_rows: training rows it may use.
         max_attempts: candidates that may be built in full before the best one is handed over.
     """
 
-    max_trials: int = 4
+    min_trials: int = 3
+    max_trials: int = 5
     trial_epochs: float = 1.0
     trial_rows: int = 8000
     max_attempts: int = 2
 
     def __post_init__(self) -> None:
         _require(self.max_trials >= 1, "search.max_trials", self.max_trials, "1 or more")
+        _require(self.min_trials >= 1, "search.min_trials", self.min_trials, "1 or more")
         _require(self.max_attempts >= 1, "search.max_attempts", self.max_attempts, "1 or more")
 
 
@@ -211,7 +223,7 @@ class Recipe:
     runtime: Literal["onnxruntime"] = "onnxruntime"
     budget: Budget = field(default_factory=Budget)
     finetune: TrainingConfig = field(default_factory=TrainingConfig)
-    distill: DistillConfig = field(default_factory=lambda: DistillConfig(epochs=1.0, learning_rate=2e-4))
+    distill: DistillConfig = field(default_factory=DistillConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     search: SearchConfig = field(default_factory=SearchConfig)

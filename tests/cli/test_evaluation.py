@@ -86,12 +86,20 @@ def test_of_a_folder_the_test_split_is_evaluated(bundle: Path, tmp_path: Path) -
     assert done.stdout == f"accuracy {2 / 3:.4f}  n 3\n"
 
 
+def test_one_row_of_one_class_is_enough(bundle: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "one.csv", [("good", "pos")])
+    done = evaluate(bundle, "--data", data)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout == "accuracy 1.0000  n 1\n"
+    assert "label is column 'label' (guessed" in done.stderr
+
+
 def test_a_label_that_the_bundle_does_not_know_exits_2(bundle: Path, tmp_path: Path) -> None:
     neutral = [(f"a film of {i} hours", "neutral") for i in range(20)]
     data = write_rows(tmp_path / "rows.csv", [*rows(right=40, wrong=0), *neutral])
     done = evaluate(bundle, "--data", data)
     assert done.exit_code == 2
-    assert "labels that the bundle does not know: neutral. Allowed: neg, pos." in done.stderr
+    assert "labels that the model does not know: 'neutral'. Allowed: 'neg', 'pos'." in done.stderr
 
 
 def test_a_damaged_bundle_exits_2(bundle: Path, tmp_path: Path) -> None:

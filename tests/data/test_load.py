@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from edgesmith.data import Splits, load_splits
+from edgesmith.data import Splits, TextExamples, load_labelled, load_splits
 from edgesmith.data.examples import fingerprint
 from edgesmith.data.splits import find_leaks
 from edgesmith.errors import DataError, UnsupportedError
@@ -272,3 +272,46 @@ def test_classes_keep_their_share_when_many_rows_are_carved(tmp_path: Path) -> N
     frame(1000).to_csv(tmp_path / "rows.csv", index=False)
     counts = Counter(load(tmp_path / "rows.csv").validation.labels)
     assert abs(counts[0] - 50) < 4 * 5  # binomial: standard deviation sqrt(100 / 4) = 5
+
+
+def labelled(path: Path, *names: str) -> TextExamples:
+    return load_labelled(DataConfig(path=str(path)), names)[0]
+
+
+def test_every_labelled_row_of_a_file_is_taken_whatever_its_class(tmp_path: Path) -> None:
+    frame(3, labels=("pos",)).to_csv(tmp_path / "rows.csv", index=False)
+    assert labelled(tmp_path / "rows.csv", "neg", "pos") == TextExamples(
+        ("text0 of0", "text1 of1", "text2 of2"), None, (1, 1, 1)
+    )
+
+
+@pytest.mark.parametrize(
+    ("splits", "taken"),
+    [
+        ({"train": 9, "validation": 8, "test": 7}, 7),
+        ({"train": 9, "validation": 8}, 8),
+        ({"train": 9}, 9),
+    ],
+)
+def test_of_a_folder_the_labelled_split_that_is_held_out_most_is_taken(
+    tmp_path: Path, splits: dict[str, int], taken: int
+) -> None:
+    for name, rows in splits.items():
+        frame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+    assert len(labelled(tmp_path, "neg", "pos")) == taken
+
+
+def test_a_test_split_without_labels_is_not_taken(tmp_path: Path) -> None:
+    frame(9).to_csv(tmp_path / "train.csv", index=False)
+    frame(8).to_csv(tmp_path / "validation.csv", index=False)
+    frame(7, labels=(-1,)).to_csv(tmp_path / "test.csv", index=False)
+    assert len(labelled(tmp_path, "neg", "pos")) == 8
+
+
+def test_a_label_that_the_model_does_not_know_is_named(tmp_path: Path) -> None:
+    frame(6, labels=("neg", "so-so", "pos")).to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(
+        DataError,
+        match=r"column 'label': labels that the model does not know: 'so-so'\. Allowed: 'neg', 'pos'",
+    ):
+        labelled(tmp_path / "rows.csv", "neg", "pos")

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.data import Splits, TextExamples, load_splits
-from edgesmith.errors import DataError
+from edgesmith.data import TextExamples, load_labelled
 from edgesmith.recipe import DataConfig
 from edgesmith.records import Progress
 from edgesmith.runtime import METRICS, Predictor, load_bundle, metric_of
@@ -25,7 +24,7 @@ class Evaluation:
 
 
 def evaluate_bundle(bundle: Path, data: DataConfig, progress: Progress) -> Evaluation:
-    """Answers every row of the data's test split, or every row of data that has none, one at a time.
+    """Answers every row of a file, or of a folder's test split, one at a time.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -33,12 +32,12 @@ def evaluate_bundle(bundle: Path, data: DataConfig, progress: Progress) -> Evalu
     """
     with load_bundle(bundle) as predictor:
         manifest = predictor.bundle.manifest
-        splits = load_splits(data, seed=0)
-        rows, indices = _rows(splits), _class_indices(splits, manifest.labels)
+        rows, notes = load_labelled(data, manifest.labels)
+        for note in notes:
+            progress.say(note)
         predicted = _predict(predictor, rows, progress)
     metric = metric_of(manifest.task)
-    labels = np.array([indices[label] for label in rows.labels])
-    return Evaluation(metric=metric, value=METRICS[metric](predicted, labels), n=len(rows))
+    return Evaluation(metric=metric, value=METRICS[metric](predicted, np.array(rows.labels)), n=len(rows))
 
 
 def _predict(predictor: Predictor, rows: TextExamples, progress: Progress) -> npt.NDArray[np.int64]:
@@ -50,27 +49,3 @@ def _predict(predictor: Predictor, rows: TextExamples, progress: Progress) -> np
         progress.advance(row + 1)
     progress.finish()
     return predicted
-
-
-def _rows(splits: Splits) -> TextExamples:
-    """The test split the data came with; else all rows, whatever split they were carved into."""
-    if splits.test_is_held_out:
-        return splits.test
-    parts = (splits.train, splits.validation, splits.test)
-    pairs = [part.pairs for part in parts if part.pairs is not None]
-    return TextExamples(
-        texts=tuple(text for part in parts for text in part.texts),
-        pairs=tuple(text for side in pairs for text in side) if pairs else None,
-        labels=tuple(label for part in parts for label in part.labels),
-    )
-
-
-def _class_indices(splits: Splits, labels: tuple[str, ...]) -> list[int]:
-    """The bundle's class index of each of the data's classes."""
-    unknown = [name for name in splits.label_names if name not in labels]
-    if unknown:
-        raise DataError(
-            f"labels that the bundle does not know: {', '.join(unknown)}. Allowed: {', '.join(labels)}. "
-            "--label-column names another column."
-        )
-    return [labels.index(name) for name in splits.label_names]

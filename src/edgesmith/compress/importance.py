@@ -1,4 +1,4 @@
-"""What matters in a teacher: its layers, heads and FFN neurons, ranked on training rows."""
+"""What matters in a model: its heads and FFN neurons, ranked on training rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgesmith.compress.structure import keep_layers
 from edgesmith.data.encoding import model_inputs
 from edgesmith.models.compact import CompactBertForSequenceClassification
 
@@ -78,49 +77,3 @@ def select_units(importance: Sequence[Tensor], fraction: float, multiple: int) -
 def _rounded(count: int, multiple: int, whole: int) -> int:
     """`count` to the nearest multiple, at least one multiple, at most the `whole`, which itself is left alone."""
     return whole if count == whole else min(whole, max(multiple, round(count / multiple) * multiple))
-
-
-@torch.no_grad()
-def choose_layers(
-    model: CompactBertForSequenceClassification, depth: int, batches: Sequence[Batch]
-) -> tuple[list[int], list[str]]:
-    """Removes the least needed layer, again and again, until `depth` are left.
-
-    A layer's need is the KL divergence, in nats a row, between the whole model's outputs and those without it.
-
-    Returns:
-        The layers that stay, and a sentence for each removal.
-    """
-    model.eval()
-    reference = [F.log_softmax(_logits(model, batch), dim=-1) for batch in batches]
-    kept, reasons = list(range(len(model.layers))), []
-    while len(kept) > depth:
-        divergence = {}
-        for layer in kept:
-            smaller = keep_layers(model, [index for index in kept if index != layer])
-            divergence[layer] = mean_divergence(reference, [_logits(smaller, batch) for batch in batches])
-        least = min(divergence, key=lambda layer: divergence[layer])
-        kept.remove(least)
-        reasons.append(
-            f"layer {least} removed: KL {divergence[least]:.4f} nats without it, the least of {len(divergence)}"
-        )
-    return kept, reasons
-
-
-def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
-    """Mean over rows of KL(reference || candidate) in nats.
-
-    Args:
-        reference: log-probabilities, one (B, labels) tensor a batch.
-        logits: of the candidate, the same shapes.
-    """
-    total = sum(
-        float(F.kl_div(F.log_softmax(candidate.float(), dim=-1), wanted, log_target=True, reduction="sum"))
-        for wanted, candidate in zip(reference, logits, strict=True)
-    )
-    return total / sum(len(wanted) for wanted in reference)
-
-
-def _logits(model: CompactBertForSequenceClassification, batch: Batch) -> Tensor:
-    logits: Tensor = model(**model_inputs(batch)).logits
-    return logits.float()

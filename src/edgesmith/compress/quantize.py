@@ -6,7 +6,7 @@ row), activations asymmetric with one scale an input, found as it arrives.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgesmith.compress.importance import mean_divergence
 from edgesmith.data.encoding import model_inputs
 from edgesmith.records import LayerPlan, Plan
 from edgesmith.records.plan import WeightDtype
@@ -92,22 +91,39 @@ def simulated_int8(model: PreTrainedModel, layers: Sequence[str]) -> Iterator[No
     """Within it, the named layers compute as INT8 does; afterwards the model is as before."""
     modules = quantizable_layers(model)
     chosen = [modules[name] for name in layers]
-    for module in chosen:
-        module.forward = _int8_forward(module)  # type: ignore[method-assign]  # hides the method of its class
+    weights = [module.weight.data for module in chosen]
+    hooks = [
+        module.register_forward_pre_hook(_quantize_input)
+        for module in chosen
+        if isinstance(module, nn.Linear)
+    ]
     try:
+        for module, weight in zip(chosen, weights, strict=True):
+            module.weight.data = quantize_weight(weight)
         yield
     finally:
-        for module in chosen:
-            del module.forward
+        for module, weight in zip(chosen, weights, strict=True):
+            module.weight.data = weight
+        for hook in hooks:
+            hook.remove()
 
 
-def _int8_forward(module: nn.Linear | nn.Embedding) -> Callable[[Tensor], Tensor]:
-    """What the module computes in INT8."""
-    weight = quantize_weight(module.weight.detach())
-    if isinstance(module, nn.Embedding):
-        return lambda ids: F.embedding(ids, weight)
-    bias = module.bias
-    return lambda hidden: F.linear(quantize_activation(hidden), weight, bias)
+def _quantize_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return quantize_activation(inputs[0])
+
+
+def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
+    """Mean over rows of KL(reference || candidate) in nats.
+
+    Args:
+        reference: log-probabilities, one (B, labels) tensor a batch.
+        logits: of the candidate, the same shapes.
+    """
+    total = sum(
+        float(F.kl_div(F.log_softmax(candidate.float(), dim=-1), wanted, log_target=True, reduction="sum"))
+        for wanted, candidate in zip(reference, logits, strict=True)
+    )
+    return total / sum(len(wanted) for wanted in reference)
 
 
 class Divergence:

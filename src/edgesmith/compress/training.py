@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Sampler
 from transformers import (
     EvalPrediction,
     PreTrainedModel,
@@ -22,6 +23,7 @@ from transformers import (
     set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from edgesmith.data.encoding import EncodedExamples, model_inputs
 from edgesmith.errors import StepError
@@ -76,8 +78,8 @@ def train(
 
     Args:
         rows, validation: training and validation rows; no others are seen.
-        folder: where checkpoints go. A run that was interrupted there goes on from its last one; the folder is
-            removed when the run is over.
+        folder: where checkpoints go. A run that was interrupted there goes on from its last one, on a CPU to the same
+            weights, bit by bit, as if it had not been; the folder is removed when the run is over.
         title: of the progress bar.
         loss: of one batch.
 
@@ -105,7 +107,6 @@ def train(
         save_total_limit=1,
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
-        train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -119,6 +120,7 @@ def train(
         model=model,
         args=arguments,
         train_dataset=rows,
+        sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
         compute_metrics=_accuracy,
@@ -160,12 +162,31 @@ def _is_json(path: Path) -> bool:
     return True
 
 
+class _LengthGroupedEpochs(LengthGroupedSampler):
+    """Rows of similar length together, in an order that depends on the seed and the epoch only.
+
+    The Trainer's own sampler draws from torch's global generator, which a resumed run finds in another state: in any
+    but the first epoch it would see some rows twice and others not at all.
+    """
+
+    def __init__(self, rows: EncodedExamples, batch_size: int, seed: int) -> None:
+        super().__init__(batch_size, lengths=rows.lengths, generator=torch.Generator())
+        self._seed = seed
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.generator.manual_seed(self._seed + epoch)
+
+
 class _LossTrainer(Trainer):
     """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite."""
 
-    def __init__(self, *, loss: Loss, title: str, **settings: Any) -> None:
+    def __init__(self, *, loss: Loss, sampler: Sampler[int], title: str, **settings: Any) -> None:
         super().__init__(**settings)
-        self._loss, self._title = loss, title
+        self._loss, self._sampler, self._title = loss, sampler, title
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        return self._sampler
 
     def compute_loss(
         self,

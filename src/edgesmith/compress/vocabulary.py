@@ -79,6 +79,8 @@ def trim_vocabulary(
     for added in data["added_tokens"]:
         added["id"] = remap[added["id"]]
     _remap_post_processor(data.get("post_processor"), remap)
+    if data.get("padding"):
+        data["padding"]["pad_id"] = remap[data["padding"]["pad_id"]]
     total = sum(counts.values())
     return TrimmedVocabulary(
         tokenizer_json=json.dumps(data, ensure_ascii=False),

@@ -1,4 +1,4 @@
-"""From the data configuration to three splits of examples."""
+"""From the data configuration to three splits of examples, or to the labelled rows of one."""
 
 from __future__ import annotations
 
@@ -70,6 +70,38 @@ def load_splits(config: DataConfig, seed: int) -> Splits:
         test_is_held_out="test" in given,
         fingerprint=fingerprint(splits["train"], splits["validation"], splits["test"]),
     )
+
+
+def load_labelled(config: DataConfig, label_names: tuple[str, ...]) -> tuple[TextExamples, tuple[str, ...]]:
+    """Every labelled row of a file, or of a folder's test split, for a model whose classes are known.
+
+    Nothing is carved or sampled, and any mix of the classes will do. Where a folder has no labelled test split, its
+    validation split counts, and where it has neither, its training split.
+
+    Args:
+        label_names: name of each class by its index.
+
+    Returns:
+        The rows, and a sentence for everything that was guessed or dropped.
+
+    Raises:
+        DataError: with the file and the row or column; or a label that is none of `label_names`.
+        MissingExtraError: a hub dataset, and `datasets` is not installed.
+    """
+    tables = find_tables(config.path)
+    columns = choose_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
+    held_out = (tables[split] for split in ("test", "validation") if split in tables)
+    table = next((part for part in held_out if _is_labelled(part, columns.label)), tables["train"])
+    notes = [*table.notes, *columns.notes]
+    rows = _read_rows(table, columns, notes)
+    unknown = sort_classes(set(rows.labels) - set(label_names))
+    if unknown:
+        raise DataError(
+            f"{table.source}, column {columns.label!r}: labels that the model does not know: "
+            f"{', '.join(map(repr, unknown))}. Allowed: {', '.join(map(repr, label_names))}. "
+            "--label-column names another column."
+        )
+    return _encode(rows, label_names), tuple(notes)
 
 
 def _labelled_rows(tables: dict[str, Table], columns: Columns, notes: list[str]) -> dict[str, _Rows]:

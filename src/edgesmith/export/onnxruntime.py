@@ -69,7 +69,7 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     """
     names = ("input_ids", "attention_mask") + (("token_type_ids",) if pairs else ())
     # Two rows of real ids and different tensors: one tensor object for two inputs would export a wrong graph.
-    examples = tuple(torch.ones(2, 16, dtype=torch.int64) for _ in names)
+    examples = tuple(torch.ones(2, min(16, max_length), dtype=torch.int64) for _ in names)
     dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=max_length)}
     try:
         with _quiet():
@@ -102,7 +102,8 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> OnnxArtifact:
         path: the file to write.
 
     Raises:
-        ExportError: an entry names no layer of the graph, or the file does not hold what the plan says.
+        ExportError: an entry names no layer of the graph, cannot be lowered, or the file does not hold what the plan
+            says.
     """
     int8 = [entry for entry in plan.layers if entry.weight == "int8"]
     linear = [entry.layer for entry in int8 if entry.kind == "linear"]
@@ -195,6 +196,10 @@ def _find_node(graph: onnx.GraphProto, layer: str) -> onnx.NodeProto:
 def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
     """Replaces Gather(FP32 table) by Gather(INT8 rows) x Gather(scale of each row)."""
     gather = _find_node(graph, layer)
+    if gather.op_type != "Gather":
+        raise ExportError(
+            f"{layer} is read by a {gather.op_type}, which has no INT8 form here. Plan it as fp16 or fp32."
+        )
     table = next(tensor for tensor in graph.initializer if tensor.name == gather.input[0])
     rows = numpy_helper.to_array(table)  # (V, E)
     scales = np.maximum(np.abs(rows).max(axis=1, keepdims=True) / 127, np.finfo(np.float32).tiny)  # (V, 1)

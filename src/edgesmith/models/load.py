@@ -29,7 +29,8 @@ class LoadedModel:
     """A sequence classifier with its tokenizer.
 
     Attributes:
-        has_head: False where the checkpoint had no trained classifier, which was then initialised at random.
+        has_head: False where the checkpoint had no trained sequence classifier; what there is of one is then random,
+            or belongs to another task.
     """
 
     model: PreTrainedModel
@@ -54,8 +55,9 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
     config = _read(source, lambda: AutoConfig.from_pretrained(source))
     if not is_compact(config):
         family_of(config)
+    names_head = _names_head(config)
     if labels is not None:
-        if _has_classifier(config):
+        if names_head:
             _check_labels(source, _label_names(config), labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
@@ -68,22 +70,26 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
             use_safetensors=True,
             attn_implementation="eager",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # reported below, with their names
         ),
     )
     _check_finite(model, source)
-    head = {name for name in report["missing_keys"] if "classifier" in name}
-    body = {name for name in report["missing_keys"] if name not in head and "pooler" not in name}
-    if body:
-        raise ModelError(
-            f"{source} lacks weights of its own architecture: {', '.join(sorted(body)[:3])}, ..."
-        )
-    return LoadedModel(model=model.eval(), tokenizer=load_tokenizer(source), has_head=not head)
+    initialised = set(report["missing_keys"]) | {name for name, *_ in report["mismatched_keys"]}
+    head = {name for name in initialised if "classifier" in name or "pooler" in name}
+    _check_body(source, initialised if names_head else initialised - head)
+    is_trained = names_head or not (head or config.architectures)
+    return LoadedModel(model=model.eval(), tokenizer=load_tokenizer(source), has_head=is_trained)
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
-    """The model's fast tokenizer, with any padding and truncation of its own switched off."""
+    """The model's fast tokenizer, with any padding and truncation of its own switched off.
+
+    Raises:
+        ModelError: there is none, or only a slow one.
+    """
     tokenizer = _read(source, lambda: AutoTokenizer.from_pretrained(source))
-    if not tokenizer.is_fast:
+    # Without any file, transformers makes a tokenizer that knows its special tokens only: every word is unknown.
+    if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
         raise ModelError(f"{source} has no fast tokenizer. Save it with tokenizer.json beside the model.")
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
@@ -96,7 +102,8 @@ def save_classifier(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, 
     tokenizer.save_pretrained(folder)
 
 
-def _has_classifier(config: PreTrainedConfig) -> bool:
+def _names_head(config: PreTrainedConfig) -> bool:
+    """Whether the checkpoint says that it is a sequence classifier."""
     return any(name.endswith("ForSequenceClassification") for name in config.architectures or [])
 
 
@@ -120,6 +127,15 @@ def _check_labels(source: str, own: tuple[str, ...], labels: tuple[str, ...]) ->
             f"{source} has the labels in the order {', '.join(own)}; the data's classes are in the order "
             f"{', '.join(labels)}, so the two would be mixed up. Write the model's class indices "
             f"(0 to {len(own) - 1}) into the data's label column."
+        )
+
+
+def _check_body(source: str, initialised: set[str]) -> None:
+    """Refuses a checkpoint in which weights are missing, or have another size than its config says."""
+    if initialised:
+        raise ModelError(
+            f"{source} lacks weights of the size that its config.json asks for: "
+            f"{', '.join(sorted(initialised)[:3])}{', ...' if len(initialised) > 3 else '.'} Export the model again."
         )
 
 

@@ -10,6 +10,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.utils import CONFIG_NAME
+from transformers.utils.hub import cached_file
 
 from edgesmith.compress.distill import predict_logits
 from edgesmith.compress.structure import fold_token_types, keep_positions
@@ -19,6 +21,11 @@ from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.models import CompactBertForSequenceClassification, to_compact
 from edgesmith.recipe import Recipe
 from edgesmith.records import Progress
+
+MODEL_FOLDER = "model"
+"""In a step's folder: a model that `from_pretrained` opens."""
+
+PLAN_NAME = "plan.json"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Workbench:
     @cached_property
     def max_length(self) -> int:
         """Longest input in tokens: the recipe's, within the model's positions."""
-        return min(self.recipe.data.max_length, self.model.config.max_position_embeddings)
+        return min(self.recipe.data.max_length, int(self.model.config.max_position_embeddings))
 
     @cached_property
     def train_rows(self) -> EncodedExamples:
@@ -111,10 +118,16 @@ class Workbench:
 
 def accuracy(predicted: Tensor, rows: EncodedExamples) -> float:
     """Fraction of rows whose label is `predicted`, (N,)."""
-    return float((predicted == torch.tensor(rows.labels)).float().mean())
+    return float((predicted == torch.tensor(rows.labels)).double().mean())
+
+
+def model_folder(model: str) -> Path:
+    """Where a model that was loaded lies: its folder, or for a hub id the one in the hub's cache."""
+    return Path(str(cached_file(model, CONFIG_NAME))).parent
 
 
 def load_student(folder: Path) -> CompactBertForSequenceClassification:
     """The compact encoder that a step left in its folder."""
     model: CompactBertForSequenceClassification = CompactBertForSequenceClassification.from_pretrained(folder)
-    return model.eval()
+    model.eval()
+    return model

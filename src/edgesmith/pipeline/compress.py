@@ -2,58 +2,48 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from edgesmith import __version__
+import torch
+
 from edgesmith.data import Splits, load_splits
-from edgesmith.export.bundle import write_bundle
+from edgesmith.measure.size import folder_bytes
 from edgesmith.measure.verdict import Evidence, judge
 from edgesmith.models import LoadedModel, load_classifier
 from edgesmith.models.device import prepare_torch
 from edgesmith.pipeline import steps
-from edgesmith.pipeline.bench import Workbench
-from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, digest, locked
+from edgesmith.pipeline.analysis import analyze_teacher
+from edgesmith.pipeline.artifacts import export_baseline, export_student
+from edgesmith.pipeline.bench import MODEL_FOLDER, PLAN_NAME, Workbench, model_folder
+from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
+from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
 from edgesmith.pipeline.validation import Artifact, validate
 from edgesmith.recipe import Recipe
 from edgesmith.records import (
     Candidate,
-    Plan,
     Progress,
     StepRecord,
-    TensorSpec,
     Verdict,
     describe_environment,
     from_dict,
-    read_json,
     write_json,
     write_text,
 )
-from edgesmith.report.load import load_run
+from edgesmith.report.load import RECIPE_NAME, VERDICT_NAME, load_run
 from edgesmith.report.markdown import render_markdown
-from edgesmith.runtime.bundle import TOKENIZER_NAME
-from edgesmith.search.structure import Effort, build_order, cost, try_candidates
+from edgesmith.search.structure import Effort, build_order, try_candidates
 
-BUNDLE_OVERHEAD_BYTES = 90_000
-"""Manifest and run.py; the tokenizer is weighed as it is."""
+BUNDLE_OVERHEAD_BYTES = 50_000
+"""Manifest and run.py (42 kB for a student of two layers); the tokenizer is weighed as it is."""
 
-
-@dataclass(frozen=True)
-class Built:
-    """A candidate that went through steps 2 to 5, with the record of its export."""
-
-    candidate: Candidate
-    export: StepRecord
-
-    @property
-    def drop(self) -> float:
-        """On validation rows, through the runtime."""
-        return float(self.export.facts["drop"])
+_CANDIDATES_NAME, _REPORT_NAME = "candidates.json", "report.md"
+_RESULTS = (VERDICT_NAME, _REPORT_NAME, _CANDIDATES_NAME)
+"""What an older run left and must not be taken for this one's."""
 
 
 def compress(recipe: Recipe, out: Path, progress: Progress) -> Verdict:
@@ -64,32 +54,39 @@ def compress(recipe: Recipe, out: Path, progress: Progress) -> Verdict:
         verdict too, and the best artifact found is in ``out/bundle``.
 
     Raises:
-        EdgesmithError: the recipe, the data or the model cannot be used, or a step failed.
+        EdgesmithError: the recipe, the data or the model cannot be used, and `out` is as it was; or a step failed.
     """
     prepare_torch()
+    check_is_usable(out)
     splits = load_splits(recipe.data, recipe.seed)
+    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
+    loaded = load_classifier(recipe.model, splits.label_names)
     with locked(out):
-        recipe.save(out / "recipe.resolved.yaml")
+        for name in _RESULTS:
+            (out / name).unlink(missing_ok=True)
+        recipe.save(out / RECIPE_NAME)
         write_json(out / "environment.json", describe_environment(LIBRARIES))
-        (out / "verdict.json").unlink(missing_ok=True)
-        run = _Run(recipe, out, splits, progress)
-        verdict = run.finish()
-        write_json(out / "verdict.json", verdict)
-        write_text(out / "report.md", render_markdown(load_run(out)))
+        verdict = _Run(recipe, out, splits, loaded, progress).finish()
+        write_json(out / VERDICT_NAME, verdict)
+        write_text(out / _REPORT_NAME, render_markdown(load_run(out)))
     return verdict
 
 
 class _Run:
     """One run: the workbench, the folder, and the records of the steps that are finished."""
 
-    def __init__(self, recipe: Recipe, out: Path, splits: Splits, progress: Progress) -> None:
+    def __init__(
+        self, recipe: Recipe, out: Path, splits: Splits, loaded: LoadedModel, progress: Progress
+    ) -> None:
         self.recipe, self.out, self.progress = recipe, out, progress
         self.wall_s: dict[str, float] = {}
-        settings = {"data": recipe.data.max_length, "task": recipe.task, "quick": recipe.quick}
-        self.folder = RunFolder(out, base_key(recipe.model, splits.fingerprint, recipe.seed, settings))
+        self.host = describe_environment(()).processor  # part of what was measured, so of the keys of 1 and 6
+        model = model_folder(recipe.model)
+        settings = {"task": recipe.task, "max_length": recipe.data.max_length}
+        self.folder = RunFolder(out, base_key(model, splits.fingerprint, recipe.seed, settings))
         for note in splits.notes:
             progress.say(note)
-        self.bench, self.root = self._teacher(splits)
+        self.bench, self.root = self._teacher(splits, loaded, model)
 
     def step(
         self,
@@ -113,45 +110,65 @@ class _Run:
         self.wall_s[record.step] = self.wall_s.get(record.step, 0.0) + record.wall_s
         return record, path
 
-    def _teacher(self, splits: Splits) -> tuple[Workbench, tuple[StepRecord, ...]]:
+    def _teacher(
+        self, splits: Splits, loaded: LoadedModel, folder: Path
+    ) -> tuple[Workbench, tuple[StepRecord, ...]]:
         """The workbench around the teacher: the model as it came, or fine-tuned."""
-        loaded = load_classifier(self.recipe.model, splits.label_names)
-        bench = self._bench(splits, loaded, Path(self.recipe.model))
+        bench = Workbench(self.recipe, splits, loaded.model, loaded.tokenizer, folder, self.progress)
         if loaded.has_head:
             return bench, ()
         record, path = self.step("00-finetune", partial(steps.finetune, bench), config=self.recipe.finetune)
-        folder = path / steps.MODEL_FOLDER
-        return self._bench(splits, load_classifier(str(folder), splits.label_names), folder), (record,)
-
-    def _bench(self, splits: Splits, loaded: LoadedModel, folder: Path) -> Workbench:
-        return Workbench(self.recipe, splits, loaded.model, loaded.tokenizer, folder, self.progress)
+        tuned = load_classifier(str(path / MODEL_FOLDER), splits.label_names)
+        return replace(bench, model=tuned.model, teacher_folder=path / MODEL_FOLDER), (record,)
 
     def finish(self) -> Verdict:
         """Steps 1 to 6."""
         analysis, _ = self.step(
             "01-analyze",
-            partial(steps.analyze_teacher, self.bench),
+            partial(analyze_teacher, self.bench),
             config={
                 "min_token_count": self.recipe.prune.min_token_count,
                 "threads": self.recipe.validate.threads,
+                "host": self.host,
             },
             parents=self.root,
         )
         candidates = self._try([from_dict(Candidate, row) for row in analysis.facts["candidates"]])
         built = self._build(candidates)
-        best = self._best(built)
-        self._write_candidates(candidates, built, best)
-        return self._validate(best)
+        best = best_of(built, self.recipe.budget.max_drop)
+        verdict = self._validate(best)
+        write_json(self.out / _CANDIDATES_NAME, explain(candidates, built, best))
+        self.folder.drop_unused()
+        return verdict
+
+    @property
+    def effort(self) -> Effort:
+        """Training steps of a trial and of a full recovery."""
+        search, recovery, rows = self.recipe.search, self.recipe.prune.recovery, len(self.bench.train_rows)
+        return Effort(
+            trial_steps=ceil(min(search.trial_rows, rows) * search.trial_epochs / recovery.batch_size),
+            full_steps=max(1, ceil(rows * recovery.epochs / recovery.batch_size)),
+        )
+
+    @property
+    def overhead_bytes(self) -> int:
+        """Of the bundle beside the model."""
+        return BUNDLE_OVERHEAD_BYTES + len(self.bench.vocabulary.tokenizer_json.encode())
 
     def _try(self, candidates: list[Candidate]) -> list[Candidate]:
         """Short trials of the candidates that fit the size and latency limits."""
-        search = self.recipe.search
+        search, prune = self.recipe.search, self.recipe.prune
 
         def trial(candidate: Candidate) -> float:
             record, _ = self.step(
                 f"02-distill/trial-{candidate.name}",
                 partial(steps.try_structure, self.bench, candidate),
-                config={"search": search, "prune": self.recipe.prune, "structure": candidate.structure},
+                config={
+                    "rows": search.trial_rows,
+                    "epochs": search.trial_epochs,
+                    "prune": prune,
+                    "structure": candidate.structure,
+                },
                 parents=self.root,
             )
             return float(record.facts["drop"])
@@ -159,24 +176,22 @@ class _Run:
         return try_candidates(
             candidates,
             self.recipe.budget,
+            self.effort,
             trial=trial,
-            max_trials=search.max_trials,
-            overhead_bytes=BUNDLE_OVERHEAD_BYTES + len(self.bench.vocabulary.tokenizer_json.encode()),
+            bounds=search,
+            overhead_bytes=self.overhead_bytes,
         )
 
     def _build(self, candidates: list[Candidate]) -> list[Built]:
         """Builds candidates in full until one keeps the drop on validation rows, at most `max_attempts`."""
-        search, rows = self.recipe.search, len(self.bench.train_rows)
-        recovery = self.recipe.prune.recovery
-        effort = Effort(
-            trial_steps=ceil(min(search.trial_rows, rows) * search.trial_epochs / recovery.batch_size),
-            full_steps=ceil(rows * recovery.epochs / recovery.batch_size),
-        )
         built: list[Built] = []
-        for candidate in build_order(candidates, self.recipe.budget, effort)[: search.max_attempts]:
+        order = build_order(
+            candidates, self.recipe.budget, self.effort, overhead_bytes=self.overhead_bytes
+        )
+        for candidate in order[: self.recipe.search.max_attempts]:
             self.progress.say(f"building '{candidate.name}': {candidate.decision}")
             built.append(self._build_one(candidate))
-            if built[-1].drop <= self.recipe.budget.max_drop:
+            if built[-1].keeps(self.recipe.budget.max_drop):
                 break
         return built
 
@@ -202,49 +217,33 @@ class _Run:
             config=recipe.quantize,
             parents=(pruned,),
         )
-        exported, _ = self.step(
+        exported, folder = self.step(
             f"05-export/{name}",
-            partial(steps.export_student, bench, pruned_path, plan_path),
+            partial(export_student, bench, pruned_path, plan_path),
             config={"runtime": recipe.runtime},
             parents=(pruned, planned),
         )
         lost = f"{100 * float(exported.facts['drop']):+.2f} points on {len(bench.validation_rows):,} validation rows"
         return Built(
-            replace(candidate, final_drop=float(exported.facts["drop"]), decision=f"built: lost {lost}"),
-            exported,
+            candidate=replace(
+                candidate, final_drop=float(exported.facts["drop"]), decision=f"built: lost {lost}"
+            ),
+            plan=plan_path / PLAN_NAME,
+            export=exported,
+            folder=folder,
         )
-
-    def _best(self, built: list[Built]) -> Built:
-        """The cheapest that keeps the drop, else the one that loses least."""
-        inside = [one for one in built if one.drop <= self.recipe.budget.max_drop]
-        return min(inside, key=lambda one: cost(one.candidate), default=min(built, key=lambda one: one.drop))
-
-    def _write_candidates(self, candidates: list[Candidate], built: list[Built], best: Built) -> None:
-        """All candidates with their decisions, cheapest first."""
-        results = {one.candidate.name: one.candidate for one in built}
-        rows = []
-        for candidate in candidates:
-            row = results.get(candidate.name, candidate)
-            if row.name == best.candidate.name:
-                row = replace(row, chosen=True, decision=f"chosen; {row.decision}")
-            elif not row.decision:
-                row = replace(
-                    row, decision="tried, and not built: another was expected to keep the budget at less cost"
-                )
-            rows.append(row)
-        write_json(self.out / "candidates.json", rows)
 
     def _validate(self, best: Built) -> Verdict:
         """Writes the bundle of the chosen candidate and holds it against the budget."""
-        name, recipe = best.candidate.name, self.recipe
+        recipe = self.recipe
         baseline, baseline_path = self.step(
             "05-export/baseline",
-            partial(steps.export_baseline, self.bench),
+            partial(export_baseline, self.bench),
             config={"runtime": recipe.runtime},
             parents=self.root,
         )
         bundle = self.out / "bundle" / recipe.runtime
-        self._write_bundle(best, bundle)
+        bundle_candidate(self.bench, best, bundle)
         artifact = Artifact(
             bundle=bundle,
             baseline=baseline_path,
@@ -254,39 +253,16 @@ class _Run:
         record, _ = self.step(
             "06-validate",
             partial(validate, self.bench, artifact),
-            config={"validate": recipe.validate, "candidate": name},
+            config={"validate": recipe.validate, "candidate": best.candidate.name, "host": self.host},
             parents=(best.export, baseline),
         )
         evidence = from_dict(Evidence, record.facts["evidence"])
-        relative = os.path.relpath(bundle, self.out)
         return judge(
             recipe,
-            replace(evidence, bundle=relative, wall_s={k: round(v, 1) for k, v in self.wall_s.items()}),
-        )
-
-    def _write_bundle(self, best: Built, bundle: Path) -> None:
-        facts, folder = best.export.facts, self.out / "05-export" / best.candidate.name
-        write_bundle(
-            bundle,
-            files={
-                steps.MODEL_NAME: folder / steps.MODEL_NAME,
-                TOKENIZER_NAME: self.bench.vocabulary.tokenizer_json,
-            },
-            runtime=self.recipe.runtime,
-            task=self.recipe.task,
-            model=steps.MODEL_NAME,
-            inputs=[from_dict(TensorSpec, spec) for spec in facts["inputs"]],
-            outputs=[from_dict(TensorSpec, spec) for spec in facts["outputs"]],
-            labels=self.bench.splits.label_names,
-            max_length=self.bench.max_length,
-            plan=read_json(Plan, self.out / "04-quantize" / best.candidate.name / steps.PLAN_NAME),
-            session={"intra_op_num_threads": self.recipe.validate.threads},
-            metrics={"validation_accuracy": facts["accuracy"], "validation_drop": facts["drop"]},
-            provenance={
-                "edgesmith": __version__,
-                "model": self.recipe.model,
-                "data": self.bench.splits.fingerprint,
-                "export_key": best.export.key,
-                "recipe": digest(str(self.recipe)),
-            },
+            replace(
+                evidence,
+                sizes=replace(evidence.sizes, device=folder_bytes(bundle)),  # as it lies there now
+                bundle=str(bundle.relative_to(self.out)),
+                wall_s={step: round(seconds, 1) for step, seconds in self.wall_s.items()},
+            ),
         )

@@ -8,7 +8,8 @@ from math import ceil
 from edgesmith.analyze import cost as analyze
 from edgesmith.data import load_splits
 from edgesmith.models import load_classifier, shape_of
-from edgesmith.recipe import Recipe
+from edgesmith.models.device import prepare_torch
+from edgesmith.recipe import Recipe, TrainingConfig
 from edgesmith.records import Progress
 from edgesmith.search.structure import ladder
 
@@ -51,12 +52,13 @@ class Outlook:
 
 def plan(recipe: Recipe, progress: Progress) -> Outlook:
     """Reads model and data, checks both, and counts; nothing is trained or written."""
+    prepare_torch()
     splits = load_splits(recipe.data, recipe.seed)
     loaded = load_classifier(recipe.model, splits.label_names)
     shape, rows = shape_of(loaded.model.config), len(splits.train)
     tokens = 64
     whole = analyze.macs(shape, tokens)
-    runs = {
+    runs: dict[str, tuple[TrainingConfig, float, int]] = {
         "trial of a candidate": (
             recipe.prune.recovery,
             recipe.search.trial_epochs,

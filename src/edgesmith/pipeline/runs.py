@@ -16,9 +16,12 @@ from typing import Any
 
 from edgesmith.errors import RecipeError
 from edgesmith.records import STEP_RECORD_NAME, StepRecord, read_json, to_dict, write_json, write_text
+from edgesmith.report.load import RECIPE_NAME
 
 KEY_NAME = "key.txt"
+LOCK_NAME = ".lock"
 LIBRARIES = ("torch", "transformers", "numpy", "onnx", "onnxruntime", "scikit-learn")
+_STEPS = "[0-9][0-9]-*"
 _ROOMS_WITHOUT_RESULTS = ("cli", "report")
 
 
@@ -40,6 +43,7 @@ class RunFolder:
 
     def __init__(self, path: Path, base_key: str) -> None:
         self.path, self._base_key = path, base_key
+        self._used: set[Path] = set()
 
     def step(
         self,
@@ -64,12 +68,14 @@ class RunFolder:
         """
         key = digest([self._base_key, name, to_dict(config), [parent.key for parent in parents]])
         final = self.path / name
-        if (final / STEP_RECORD_NAME).is_file():
-            record = read_json(StepRecord, final / STEP_RECORD_NAME)
-            if record.key == key:
+        partial = final.with_name(f".{final.name}.partial")
+        self._used.add(final)
+        for folder in (final, partial):  # a partial folder with its record lacks nothing but the renaming
+            record = _finished(folder, key)
+            if record:
+                _move(folder, final)
                 on_reuse(record)
                 return record, final
-        partial = final.with_name(f".{final.name}.partial")
         if partial.exists() and not _has_key(partial, key):
             shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=True)
@@ -85,25 +91,44 @@ class RunFolder:
             reasons=result.reasons,
         )
         write_json(partial / STEP_RECORD_NAME, record)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
+        _move(partial, final)
         return record, final
+
+    def drop_unused(self) -> None:
+        """Removes the steps that this run did not ask for: an older recipe's, which its report must not tell of."""
+        parents = {folder.parent for folder in self._used}
+        for folder in [
+            *self.path.glob(_STEPS),
+            *self.path.glob(f"{_STEPS}/*"),
+            *self.path.glob(".*.partial"),
+        ]:
+            if folder.is_dir() and folder not in self._used | parents and folder.parent not in self._used:
+                shutil.rmtree(folder)
+
+
+def check_is_usable(path: Path) -> None:
+    """Refuses a run folder that holds something else; writes nothing.
+
+    Raises:
+        RecipeError: a file, or a folder that is neither empty nor a run's.
+    """
+    if path.exists() and not path.is_dir():
+        raise RecipeError(f"{path} is a file; give a folder with -o.")
+    is_run = any((path / name).exists() for name in (LOCK_NAME, RECIPE_NAME))
+    if path.is_dir() and not is_run and any(path.iterdir()):
+        raise RecipeError(f"{path} is not empty and not a run of edgesmith. Give another folder with -o.")
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds the run folder for this process.
+    """Makes the run folder where it is not there, and holds it for this process.
 
     Raises:
         RecipeError: another process works in it, or something else lies there.
     """
-    if path.exists() and not path.is_dir():
-        raise RecipeError(f"{path} is a file; give a folder with -o.")
-    if path.is_dir() and any(path.iterdir()) and not (path / ".lock").exists():
-        raise RecipeError(f"{path} is not empty and not a run of edgesmith. Give another folder with -o.")
+    check_is_usable(path)
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / ".lock", "w", encoding="utf-8") as file:
+    with open(path / LOCK_NAME, "w", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -118,28 +143,24 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def base_key(model: str, data_fingerprint: str, seed: int, runtime: Mapping[str, Any]) -> str:
+def base_key(model: Path, data_fingerprint: str, seed: int, settings: Mapping[str, Any]) -> str:
     """Hash of model, data, seed, our code and the libraries.
 
     Args:
-        model: folder or hub id; a folder counts with the content of its files.
-        runtime: further plain settings.
+        model: folder; it counts with the content of its files, not with its name.
+        settings: further plain values.
     """
-    return digest([model_fingerprint(model), data_fingerprint, seed, dict(runtime), _code(), _versions()])
+    return digest([model_fingerprint(model), data_fingerprint, seed, dict(settings), _code(), _versions()])
 
 
-def model_fingerprint(model: str) -> str:
-    """SHA-256 over the files of a model folder, or the hub id itself."""
-    if not Path(model).is_dir():
-        return model
-    files = [
-        path for path in sorted(Path(model).iterdir()) if path.suffix in (".json", ".safetensors", ".txt")
-    ]
+def model_fingerprint(model: Path) -> str:
+    """SHA-256 over the files of a model folder."""
     content = hashlib.sha256()
-    for path in files:
-        content.update(path.name.encode())
-        with open(path, "rb") as file:
-            content.update(hashlib.file_digest(file, "sha256").digest())
+    for path in sorted(model.iterdir()):
+        if path.suffix in (".json", ".safetensors", ".txt"):
+            content.update(path.name.encode())
+            with open(path, "rb") as file:
+                content.update(hashlib.file_digest(file, "sha256").digest())
     return content.hexdigest()
 
 
@@ -160,5 +181,21 @@ def _versions() -> dict[str, str]:
 def _has_key(folder: Path, key: str) -> bool:
     try:
         return (folder / KEY_NAME).read_text(encoding="utf-8") == key
-    except OSError:
+    except FileNotFoundError:
         return False
+
+
+def _finished(folder: Path, key: str) -> StepRecord | None:
+    """The record in a folder, if the step was finished there under this key."""
+    if not (folder / STEP_RECORD_NAME).is_file():
+        return None
+    record = read_json(StepRecord, folder / STEP_RECORD_NAME)
+    return record if record.key == key else None
+
+
+def _move(folder: Path, final: Path) -> None:
+    """Puts a finished step in its place, instead of an older one."""
+    if folder != final:
+        if final.exists():
+            shutil.rmtree(final)
+        folder.rename(final)

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from edgesmith.compress.distill import predict_logits
+from edgesmith.data import TextExamples
 from edgesmith.data.encoding import EncodedExamples, encode, model_inputs
 from edgesmith.measure.baseline import bag_of_words
 from edgesmith.measure.guards import run_guards
@@ -24,13 +25,14 @@ from edgesmith.measure.memory import peak_rss_of
 from edgesmith.measure.quality import compare
 from edgesmith.measure.size import Sizes, folder_bytes, fp32_safetensors_bytes
 from edgesmith.measure.verdict import Evidence
+from edgesmith.pipeline.artifacts import FP32_NAME, INT8_NAME, feeds_of, predict_with_runtime
 from edgesmith.pipeline.bench import Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.pipeline.steps import feeds_of, predict_with_runtime
-from edgesmith.records import Latencies, to_dict
+from edgesmith.records import Latencies
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
 from edgesmith.runtime.predictor import load_bundle
 
+Classes = NDArray[np.integer]
 PREDICTIONS_NAME = "predictions.csv"
 LOADS = 5
 
@@ -41,7 +43,7 @@ class Artifact:
 
     Attributes:
         bundle: its folder.
-        baseline: folder with ``fp32.onnx`` and ``int8.onnx``, the teacher whole.
+        baseline: folder that `export_baseline` wrote, with the teacher whole.
         stored: layer -> dtype, read back from the bundle's model.
         validation_drop: what it lost on validation rows.
     """
@@ -62,12 +64,13 @@ def validate(bench: Workbench, artifact: Artifact, folder: Path) -> StepResult:
     with load_bundle(artifact.bundle, threads=settings.threads) as predictor:
         logits = predictor.logits(list(test.texts), None if test.pairs is None else list(test.pairs))
     predicted = logits.argmax(axis=-1)
-    int8 = predict_with_runtime(bench, artifact.baseline / "int8.onnx", rows, "the teacher in INT8")
+    int8 = predict_with_runtime(bench, artifact.baseline / INT8_NAME, rows, "the teacher in INT8")
     quality = compare(teacher, predicted, labels, resamples=settings.resamples, seed=bench.recipe.seed)
-    latencies = _time(bench, artifact, rows)
+    timed, model = rows.sample(settings.inputs, bench.recipe.seed), predictor.bundle.model_path
+    latencies = _time(bench, model, artifact.baseline, rows, timed)
     sizes = Sizes(
         device=folder_bytes(artifact.bundle),
-        model=predictor.bundle.model_path.stat().st_size,
+        model=model.stat().st_size,
         baseline=fp32_safetensors_bytes(bench.teacher_folder),
     )
     guards = run_guards(
@@ -90,16 +93,16 @@ def validate(bench: Workbench, artifact: Artifact, folder: Path) -> StepResult:
         validation_drop=artifact.validation_drop,
         test_is_held_out=bench.splits.test_is_held_out,
         load_ms=_load_ms(artifact.bundle, settings.threads),
-        peak_rss_bytes=_peak_rss(bench, artifact.bundle, folder),
+        peak_rss_bytes=_peak_rss(test.take(timed), artifact.bundle, folder),
         bundle="",
         wall_s={},
     )
     _write_predictions(folder / PREDICTIONS_NAME, bench, teacher, predicted)
     return StepResult(
         {
-            "evidence": to_dict(evidence),
-            "latencies": to_dict(latencies),
-            "int8_model_size_bytes": (artifact.baseline / "int8.onnx").stat().st_size,
+            "evidence": evidence,
+            "latencies": latencies,
+            "int8_model_size_bytes": (artifact.baseline / INT8_NAME).stat().st_size,
         },
         (
             f"all {len(rows):,} rows of the test split, through the bundle's own tokenizer and runtime",
@@ -108,18 +111,21 @@ def validate(bench: Workbench, artifact: Artifact, folder: Path) -> StepResult:
     )
 
 
-def _time(bench: Workbench, artifact: Artifact, rows: EncodedExamples) -> Latencies:
-    """Artifact, FP32 and INT8 teacher on the runtime, and the teacher in PyTorch: the same inputs, interleaved."""
+def _time(
+    bench: Workbench, model: Path, baseline: Path, rows: EncodedExamples, chosen: list[int]
+) -> Latencies:
+    """Artifact, FP32 and INT8 teacher on the runtime, and the teacher in PyTorch: the same inputs, interleaved.
+
+    Args:
+        model: of the artifact.
+        rows: of the test split, under the teacher's tokenizer.
+        chosen: which of them are timed.
+    """
     settings = bench.recipe.validate
-    chosen = rows.sample(settings.inputs, bench.recipe.seed)
-    test = bench.splits.test.take(chosen)
-    student = encode(bench.student_tokenizer, test, bench.max_length)
+    student = encode(bench.student_tokenizer, bench.splits.test.take(chosen), bench.max_length)
     whole = [feeds_of(rows, row) for row in chosen]
-    sessions = {
-        "artifact": OnnxRuntimeSession(artifact.bundle / "model.onnx", threads=settings.threads),
-        "fp32": OnnxRuntimeSession(artifact.baseline / "fp32.onnx", threads=settings.threads),
-        "int8": OnnxRuntimeSession(artifact.baseline / "int8.onnx", threads=settings.threads),
-    }
+    files = {"artifact": model, "fp32": baseline / FP32_NAME, "int8": baseline / INT8_NAME}
+    sessions = {name: OnnxRuntimeSession(file, threads=settings.threads) for name, file in files.items()}
     bench.progress.say(f"timing on {len(chosen)} test inputs, {settings.rounds} interleaved rounds")
     with _torch_threads(settings.threads), torch.inference_mode():
         return time_interleaved(
@@ -156,7 +162,7 @@ def _bag_of_words(bench: Workbench) -> float:
     return bag_of_words(_joined(train), train.labels, _joined(test), test.labels)
 
 
-def _joined(examples: Any) -> list[str]:
+def _joined(examples: TextExamples) -> list[str]:
     """Both texts of a pair as one."""
     if examples.pairs is None:
         return list(examples.texts)
@@ -173,9 +179,8 @@ def _load_ms(bundle: Path, threads: int) -> float:
     return median(elapsed)
 
 
-def _peak_rss(bench: Workbench, bundle: Path, folder: Path) -> int:
-    """Of a fresh process that runs the bundle's own ``run.py`` over the timed inputs."""
-    rows = bench.splits.test.take(range(min(len(bench.splits.test), bench.recipe.validate.inputs)))
+def _peak_rss(rows: TextExamples, bundle: Path, folder: Path) -> int:
+    """Of a fresh process that runs the bundle's own ``run.py`` over some rows."""
     inputs = folder / "inputs.csv"
     with open(inputs, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
@@ -190,8 +195,8 @@ def _peak_rss(bench: Workbench, bundle: Path, folder: Path) -> int:
         inputs.unlink()
 
 
-def _write_predictions(path: Path, bench: Workbench, teacher: Any, artifact: Any) -> None:
-    """The test split with both answers: ``run.py`` must give the artifact's again."""
+def _write_predictions(path: Path, bench: Workbench, teacher: Classes, artifact: Classes) -> None:
+    """The test split with both answers, (N,) each: ``run.py`` must give the artifact's again."""
     names, test = bench.splits.label_names, bench.splits.test
     pairs = test.pairs or ("",) * len(test)
     with open(path, "w", encoding="utf-8", newline="") as file:

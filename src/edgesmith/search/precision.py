@@ -25,9 +25,8 @@ def assign_precision(
     """
     layers = list(sensitivity)
     divergence = np.array([max(0.0, sensitivity[layer]) for layer in layers])
-    fits = (
-        divergence <= max_divergence
-    )  # a layer that does not fit alone is ruled out, so a budget of 0 is exact
+    # A layer that does not fit alone is ruled out, so that a budget of 0 is exact.
+    fits = divergence <= max_divergence
     # In units of the budget: the solver's tolerance is absolute, and divergences are small numbers.
     share = np.where(fits, divergence, 0.0) / (max_divergence or 1.0)
     solution = milp(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from edgesmith.recipe import Budget
+from edgesmith.recipe import Budget, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 
 LADDER: dict[str, tuple[float, float, float, float | None]] = {
@@ -84,71 +84,77 @@ class Effort:
 
         A gain stays as it is. The exponent is a rule of thumb, held against measurements in LOG.md.
         """
-        return (
-            trial_drop * math.cbrt(min(1.0, self.trial_steps / self.full_steps))
-            if trial_drop > 0
-            else trial_drop
-        )
+        if trial_drop <= 0:
+            return trial_drop
+        return trial_drop * math.cbrt(min(1.0, self.trial_steps / self.full_steps))
 
 
 def try_candidates(
     candidates: Sequence[Candidate],
     budget: Budget,
+    effort: Effort,
     *,
     trial: Callable[[Candidate], float],
-    max_trials: int,
+    bounds: SearchConfig,
     overhead_bytes: int,
 ) -> list[Candidate]:
-    """Gives the candidates that fit the size and latency limits a short trial, cheapest first.
+    """Gives the candidates that fit the size and latency limits a short trial, cheapest first, until one is enough.
 
     Args:
         trial: returns the drop on validation rows after a short distillation, as a fraction.
-        max_trials: most candidates that are tried.
+        bounds: at least `min_trials` are tried, and more only while none is expected to keep the budget, at most
+            `max_trials`.
 
     Returns:
         All candidates, cheapest first, with their trial's drop or the reason why they had none.
     """
-    tried, trials = [], 0
+    tried, trials, answer = [], 0, ""
     for candidate in sorted(candidates, key=cost):
         reasons = misses(candidate, budget, overhead_bytes)
         if reasons:
             tried.append(replace(candidate, decision=f"not tried: {'; '.join(reasons)}"))
-        elif trials == max_trials:
-            tried.append(
-                replace(
-                    candidate, decision=f"not tried: all {max_trials} trials were used on cheaper candidates"
-                )
-            )
+        elif answer and trials >= bounds.min_trials:
+            reason = f"not tried: '{answer}' costs less and is expected to keep the budget"
+            tried.append(replace(candidate, decision=reason))
+        elif trials == bounds.max_trials:
+            reason = f"not tried: all {bounds.max_trials} trials were used on cheaper candidates"
+            tried.append(replace(candidate, decision=reason))
         else:
             trials += 1
-            tried.append(replace(candidate, trial_drop=trial(candidate)))
+            drop = trial(candidate)
+            tried.append(replace(candidate, trial_drop=drop))
+            if effort.expected_drop(drop) <= budget.max_drop:
+                answer = answer or candidate.name
     if not trials:  # nothing fits: the smallest is built anyway, so that the user gets the best there is
         smallest = min(range(len(tried)), key=lambda index: cost(tried[index]))
         tried[smallest] = replace(tried[smallest], trial_drop=trial(tried[smallest]))
     return tried
 
 
-def build_order(candidates: Sequence[Candidate], budget: Budget, effort: Effort) -> list[Candidate]:
-    """The tried candidates in the order in which they are worth building, each with the reason.
+def build_order(
+    candidates: Sequence[Candidate], budget: Budget, effort: Effort, *, overhead_bytes: int
+) -> list[Candidate]:
+    """The candidates in the order in which they are worth building, each with the reason.
 
-    First the cheapest whose expected drop is inside the budget, then the dearer ones, then, since none is expected to
-    keep the budget any more, the rest from the least expected drop.
+    First the cheapest whose expected drop is inside the budget, then the dearer ones that fit, tried or not, then,
+    since none is expected to keep the budget any more, the rest from the least expected drop.
     """
     tried = [candidate for candidate in candidates if candidate.trial_drop is not None]
     expected = {candidate.name: effort.expected_drop(candidate.trial_drop or 0.0) for candidate in tried}
     promising = [candidate for candidate in tried if expected[candidate.name] <= budget.max_drop]
     first = min(promising, key=cost, default=min(tried, key=lambda candidate: expected[candidate.name]))
-    others = [candidate for candidate in tried if candidate is not first]
-    dearer = sorted((other for other in others if cost(other) >= cost(first)), key=cost)
-    rest = sorted(
-        (other for other in others if cost(other) < cost(first)), key=lambda other: expected[other.name]
-    )
+    fitting = [candidate for candidate in candidates if not misses(candidate, budget, overhead_bytes)]
+    dearer = [candidate for candidate in fitting if candidate is not first and cost(candidate) >= cost(first)]
+    rest = [candidate for candidate in tried if cost(candidate) < cost(first)]
+    rest.sort(key=lambda candidate: expected[candidate.name])
     return [
-        replace(candidate, decision=_expectation(expected[candidate.name], budget))
-        for candidate in (first, *dearer, *rest)
+        replace(candidate, decision=_expectation(expected.get(candidate.name), budget))
+        for candidate in (first, *sorted(dearer, key=cost), *rest)
     ]
 
 
-def _expectation(expected: float, budget: Budget) -> str:
+def _expectation(expected: float | None, budget: Budget) -> str:
+    if expected is None:
+        return "not tried; it costs more than the one before and should lose less"
     side = "inside" if expected <= budget.max_drop else "over"
     return f"predicted drop after full training {100 * expected:+.2f} points, {side} the budget of {100 * budget.max_drop:.2f}"

@@ -1,0 +1,96 @@
+"""The first step: what the teacher costs, and what each candidate structure would cost on this host."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from edgesmith.analyze import cost as analyze
+from edgesmith.compress.quantize import uniform_plan
+from edgesmith.export.onnxruntime import export_graph, lower
+from edgesmith.measure.latency import time_interleaved
+from edgesmith.models import CompactBertForSequenceClassification, shape_of
+from edgesmith.models.families import compact_config
+from edgesmith.pipeline.artifacts import feeds_of
+from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.runs import StepResult
+from edgesmith.records import Candidate, EncoderShape, to_dict
+from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
+from edgesmith.search.structure import ladder
+
+TIMED_INPUTS = 24
+"""Validation inputs on which candidates are timed; the verdict uses more, and other ones."""
+
+TIMED_ROUNDS = 5
+
+
+def analyze_teacher(bench: Workbench, folder: Path) -> StepResult:
+    """Counts the teacher, sizes the ladder of candidates, and times each on this host."""
+    shape = shape_of(bench.model.config)
+    tokens = round(sum(bench.validation_rows.lengths) / len(bench.validation_rows))
+    parts = analyze.count(shape, tokens)
+    kept = len(bench.vocabulary.kept_ids)
+    rungs = ladder(replace(shape_of(bench.teacher.config), labels=shape.labels), kept)
+    latency_ms = _time(bench, {name: rung for name, (_, rung) in rungs.items()}, folder)
+    candidates = [
+        Candidate(
+            name=name,
+            structure=structure,
+            shape=rung,
+            size_bytes=analyze.int8_file_bytes(rung),
+            latency_ms=latency_ms[name],
+            latency_is_measured=True,
+        )
+        for name, (structure, rung) in rungs.items()
+    ]
+    total = sum(part.parameters for part in parts)
+    embedding = parts[0].parameters / total
+    return StepResult(
+        {
+            "parameters": total,
+            "macs": sum(part.macs for part in parts),
+            "tokens": tokens,
+            "parts": [to_dict(part) | {"parameters": part.parameters} for part in parts],
+            "teacher_validation_accuracy": bench.teacher_accuracy,
+            "vocabulary": kept,
+            "candidates": candidates,
+        },
+        (
+            f"{total / 1e6:.1f} M parameters; the word embeddings are {embedding:.0%} of them",
+            f"the training texts use {kept:,} of {shape.vocab:,} tokens",
+            f"INT8 alone would give about {4 * total / analyze.int8_file_bytes(shape):.1f}x; more needs a smaller structure",
+        ),
+    )
+
+
+def _time(bench: Workbench, shapes: Mapping[str, EncoderShape], folder: Path) -> dict[str, float]:
+    """Name -> p50 in milliseconds of an INT8 model of that shape, with random weights, on validation inputs."""
+    rows, threads = bench.student_validation_rows, bench.recipe.validate.threads
+    feeds = [feeds_of(rows, row) for row in rows.sample(TIMED_INPUTS, bench.recipe.seed)]
+    scratch, sessions = folder / "timed", {}
+    bench.progress.start("timing candidate structures", len(shapes))
+    for done, (name, shape) in enumerate(shapes.items(), 1):
+        file = _write_random(bench, shape, scratch / name)
+        sessions[name] = OnnxRuntimeSession(file, threads=threads)
+        bench.progress.advance(done, name)
+    bench.progress.finish()
+    timed = time_interleaved(
+        {name: session.run for name, session in sessions.items()},
+        dict.fromkeys(sessions, feeds),
+        rounds=TIMED_ROUNDS,
+        threads=threads,
+        mean_tokens={},
+    )
+    shutil.rmtree(scratch)
+    return {name: sample.p50 for name, sample in timed.samples.items()}
+
+
+def _write_random(bench: Workbench, shape: EncoderShape, folder: Path) -> Path:
+    """An INT8 file of a model of this shape; what it answers does not matter for its latency."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = CompactBertForSequenceClassification(compact_config(bench.teacher.config, shape)).eval()
+    export_graph(model, folder / "fp32.onnx", max_length=bench.max_length, pairs=bench.has_pairs)
+    lower(folder / "fp32.onnx", uniform_plan(model, "timing"), folder / "int8.onnx")
+    return folder / "int8.onnx"

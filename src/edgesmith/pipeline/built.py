@@ -1,0 +1,88 @@
+"""Candidates that were built in full: which is handed over, why, and its bundle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgesmith import __version__
+from edgesmith.export.bundle import write_bundle
+from edgesmith.export.onnxruntime import MODEL_NAME
+from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.runs import digest
+from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, read_json
+from edgesmith.runtime.bundle import TOKENIZER_NAME
+from edgesmith.search.structure import cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A candidate that went through steps 2 to 5.
+
+    Attributes:
+        plan: file of its precision plan.
+        export, folder: record and folder of its export.
+    """
+
+    candidate: Candidate
+    plan: Path
+    export: StepRecord
+    folder: Path
+
+    @property
+    def drop(self) -> float:
+        """On validation rows, through the runtime."""
+        return float(self.export.facts["drop"])
+
+    def keeps(self, max_drop: float) -> bool:
+        """Whether the drop is inside the budget, but for rounding: 0.91 - 0.9 is a little more than 0.01."""
+        return self.drop <= max_drop or math.isclose(self.drop, max_drop)
+
+
+def best_of(built: Sequence[Built], max_drop: float) -> Built:
+    """The cheapest that keeps the drop, else the one that loses least."""
+    inside = [one for one in built if one.keeps(max_drop)]
+    return min(inside, key=lambda one: cost(one.candidate), default=min(built, key=lambda one: one.drop))
+
+
+def explain(candidates: Sequence[Candidate], built: Sequence[Built], best: Built) -> list[Candidate]:
+    """All candidates in their order, each with what became of it."""
+    results = {one.candidate.name: one.candidate for one in built}
+    rows = []
+    for candidate in candidates:
+        row = results.get(candidate.name, candidate)
+        if row.name == best.candidate.name:
+            row = replace(row, chosen=True, decision=f"chosen; {row.decision}")
+        elif not row.decision:
+            reason = "tried, and not built: another was expected to keep the budget at less cost"
+            row = replace(row, decision=reason)
+        rows.append(row)
+    return rows
+
+
+def bundle_candidate(bench: Workbench, built: Built, destination: Path) -> None:
+    """Writes the folder that goes on the device, in place of an older one."""
+    recipe, facts = bench.recipe, built.export.facts
+    write_bundle(
+        destination,
+        files={MODEL_NAME: built.folder / MODEL_NAME, TOKENIZER_NAME: bench.vocabulary.tokenizer_json},
+        runtime=recipe.runtime,
+        task=recipe.task,
+        model=MODEL_NAME,
+        inputs=[from_dict(TensorSpec, spec) for spec in facts["inputs"]],
+        outputs=[from_dict(TensorSpec, spec) for spec in facts["outputs"]],
+        labels=bench.splits.label_names,
+        max_length=bench.max_length,
+        plan=read_json(Plan, built.plan),
+        session={"intra_op_num_threads": recipe.validate.threads},
+        metrics={"validation_accuracy": facts["accuracy"], "validation_drop": facts["drop"]},
+        provenance={
+            "edgesmith": __version__,
+            "model": recipe.model,
+            "data": bench.splits.fingerprint,
+            "export_key": built.export.key,
+            "recipe": digest(str(recipe)),
+        },
+    )

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fixtures_models import HIDDEN, VOCAB, logits_of, random_batch, tiny_compact, whole_compact
+
+from edgesmith.compress.structure import (
+    factorise_embedding,
+    fold_token_types,
+    keep_layers,
+    keep_positions,
+    keep_tokens,
+    keep_units,
+)
+from edgesmith.models import shape_of
+
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
+MAKERS = pytest.mark.parametrize("make", [tiny_compact, whole_compact])
+
+
+def units_of(model):
+    """Indices of all heads and of all neurons, by layer."""
+    shape = shape_of(model.config)
+    return [torch.arange(n) for n in shape.heads], [torch.arange(n) for n in shape.neurons]
+
+
+def gates_of(kept, whole):
+    """1 for what stays, 0 for the rest."""
+    return [torch.zeros(len(every)).index_fill(0, part, 1.0) for part, every in zip(kept, whole, strict=True)]
+
+
+@MAKERS
+def test_keeping_everything_changes_nothing(make):
+    model, batch = make(), random_batch()
+    heads, neurons = units_of(model)
+    expected = logits_of(model, batch)
+    depth = len(model.layers)
+    for same in (
+        keep_units(model, heads, neurons),
+        keep_layers(model, range(depth)),
+        keep_tokens(model, range(VOCAB)),
+        keep_positions(model, model.config.max_position_embeddings),
+    ):
+        assert same is not model
+        assert shape_of(same.config) == shape_of(model.config)
+        assert torch.equal(logits_of(same, batch), expected)
+
+
+def test_removed_units_equal_gates_of_zero():
+    model, batch = whole_compact(), random_batch()
+    heads = [torch.tensor([0, 2, 3]), torch.tensor([1]), torch.tensor([0, 1, 2, 3])]
+    neurons = [torch.arange(0, 48, 3), torch.arange(48), torch.tensor([5, 47])]
+    every_head, every_neuron = units_of(model)
+    smaller = keep_units(model, heads, neurons)
+    assert shape_of(smaller.config).heads == (3, 1, 4)
+    assert shape_of(smaller.config).neurons == (16, 48, 2)
+    gated = logits_of(
+        model, batch, head_gates=gates_of(heads, every_head), neuron_gates=gates_of(neurons, every_neuron)
+    )
+    torch.testing.assert_close(logits_of(smaller, batch), gated, **TOLERANCE)
+    assert (gated - logits_of(model, batch)).abs().max() > 1e-2
+
+
+def test_layers_stay_in_the_given_order():
+    model, batch = tiny_compact(), random_batch()
+    smaller = keep_layers(model, [2, 0])
+    assert shape_of(smaller.config).heads == (3, 4)
+    assert shape_of(smaller.config).neurons == (20, 48)
+    by_hand = keep_layers(model, range(3))
+    by_hand.layers = torch.nn.ModuleList([by_hand.layers[2], by_hand.layers[0]])
+    assert torch.equal(logits_of(smaller, batch), logits_of(by_hand, batch))
+
+
+def test_kept_tokens_give_the_same_logits_under_their_new_ids():
+    model, batch = tiny_compact(), random_batch()
+    used = sorted({0, *batch["input_ids"].flatten().tolist()})
+    smaller = keep_tokens(model, used)
+    assert smaller.config.vocab_size == len(used) < VOCAB
+    remapped = batch | {"input_ids": batch["input_ids"].clone().apply_(used.index)}
+    assert torch.equal(logits_of(smaller, remapped), logits_of(model, batch))
+
+
+def test_the_padding_token_moves_with_its_row():
+    model = tiny_compact(pad_token_id=90)
+    smaller = keep_tokens(model, [3, 50, 90, 95])
+    assert smaller.config.pad_token_id == 2
+    assert smaller.embeddings.word.padding_idx == 2
+    assert torch.equal(smaller.embeddings.word.weight[2], model.embeddings.word.weight[90])
+
+
+def test_dropping_the_padding_token_is_refused():
+    with pytest.raises(ValueError, match="not in list"):
+        keep_tokens(tiny_compact(), [1, 2, 3])
+
+
+def test_fewer_positions_serve_inputs_that_fit():
+    model, batch = tiny_compact(), random_batch((12, 3))
+    smaller = keep_positions(model, 12)
+    assert smaller.config.max_position_embeddings == 12
+    assert torch.equal(logits_of(smaller, batch), logits_of(model, batch))
+
+
+def test_folded_token_types_serve_single_sentences():
+    model, batch = tiny_compact(), random_batch(pairs=False)
+    folded = fold_token_types(model)
+    assert folded.embeddings.token_type is None
+    torch.testing.assert_close(logits_of(folded, batch), logits_of(model, batch), **TOLERANCE)
+    assert fold_token_types(folded) is folded
+
+
+@pytest.mark.parametrize("rank", [1, 5, 20, HIDDEN - 1])
+def test_the_factorisation_is_the_best_of_its_rank(rank):
+    model = whole_compact()
+    smaller = factorise_embedding(model, rank)
+    assert shape_of(smaller.config).embedding_rank == rank
+    table = model.embeddings.word.weight.detach().double().numpy()
+    product = smaller.embeddings.projection(smaller.embeddings.word.weight).detach().double().numpy()
+    left_out = np.linalg.svd(table, compute_uv=False)[rank:]  # Eckart and Young 1936
+    assert np.linalg.norm(table - product) == pytest.approx(np.sqrt((left_out**2).sum()), rel=1e-4)
+
+
+def test_both_factors_carry_the_root_of_the_singular_values():
+    model = whole_compact()
+    smaller = factorise_embedding(model, 6)
+    singular = np.linalg.svd(model.embeddings.word.weight.detach().numpy(), compute_uv=False)[:6]
+    for factor in (smaller.embeddings.word.weight, smaller.embeddings.projection.weight):
+        norms = factor.detach().norm(dim=0).numpy()
+        np.testing.assert_allclose(np.sort(norms)[::-1], np.sqrt(singular), rtol=1e-4)
+
+
+def test_a_table_of_lower_rank_is_factorised_without_loss():
+    model, batch = whole_compact(), random_batch()
+    with torch.no_grad():
+        model.embeddings.word.weight[:, 10:] = model.embeddings.word.weight[:, :10] @ torch.ones(
+            10, HIDDEN - 10
+        )
+    smaller = factorise_embedding(model, 10)
+    torch.testing.assert_close(logits_of(smaller, batch), logits_of(model, batch), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [HIDDEN, HIDDEN + 1])
+def test_full_rank_returns_the_model(rank):
+    model = whole_compact()
+    assert factorise_embedding(model, rank) is model
+
+
+def test_a_factorised_table_can_be_factorised_again():
+    model = whole_compact()
+    twice, once = factorise_embedding(factorise_embedding(model, 20), 8), factorise_embedding(model, 8)
+    product = [part.embeddings.projection(part.embeddings.word.weight) for part in (twice, once)]
+    torch.testing.assert_close(*product, rtol=0, atol=1e-4)
+    assert factorise_embedding(twice, 8) is twice
+
+
+def test_the_given_model_is_left_alone():
+    model = tiny_compact()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    heads, neurons = units_of(model)
+    for smaller in (
+        keep_units(model, heads, neurons),
+        keep_layers(model, [1]),
+        keep_tokens(model, [0, 1]),
+        keep_positions(model, 4),
+        fold_token_types(model),
+        factorise_embedding(model, 4),
+    ):
+        assert not smaller.training
+        with torch.no_grad():
+            for parameter in smaller.parameters():
+                parameter.zero_()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from fixtures_models import tiny_compact, toy_rows
+
+from edgesmith.compress.distill import predict_logits
+from edgesmith.compress.training import hard_label_loss, train
+from edgesmith.errors import StepError
+from edgesmith.recipe import TrainingConfig
+from edgesmith.records import SilentProgress
+
+CONFIG = TrainingConfig(epochs=3, learning_rate=1e-2, batch_size=16, evaluations=4)
+STEPS = 3 * 10  # 160 rows by 16, three times: evaluated at 8, 16, 24 and, since that is the end, 30
+
+
+class Listener(SilentProgress):
+    """Notes what it is told, and pulls the plug after a given step."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.titles: list[tuple[str, int]] = []
+        self.steps: list[tuple[int, str]] = []
+        self.said: list[str] = []
+        self.finished = 0
+        self._stop_after = stop_after
+
+    def start(self, title: str, total: int) -> None:
+        self.titles.append((title, total))
+
+    def advance(self, done: int, note: str = "") -> None:
+        self.steps.append((done, note))
+        if done == self._stop_after:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        self.finished += 1
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+class Recorder:
+    """The cross-entropy, which notes the loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def __call__(self, model, batch):
+        loss, output = hard_label_loss(model, batch)
+        self.losses.append(loss.item())
+        return loss, output
+
+
+def run(folder, progress=None, *, seed=0, loss=hard_label_loss, config=CONFIG, dropout=0.1):
+    model = tiny_compact(type_vocab_size=0, hidden_dropout_prob=dropout)
+    rows, validation = toy_rows(160, seed=1), toy_rows(40, seed=2)
+    result = train(
+        model,
+        rows,
+        validation,
+        config,
+        folder=folder,
+        seed=seed,
+        progress=progress or Listener(),
+        title="learning",
+        loss=loss,
+    )
+    return model, result, validation
+
+
+def accuracy_of(model, rows) -> float:
+    return float((predict_logits(model, rows).argmax(-1) == torch.tensor(rows.labels)).float().mean())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """Weights, result, validation rows, listener, folder and losses of a whole run."""
+    listener, folder, recorder = Listener(), tmp_path_factory.mktemp("whole") / "checkpoints", Recorder()
+    model, result, validation = run(folder, listener, loss=recorder)
+    return model, result, validation, listener, folder, recorder.losses
+
+
+def test_a_separable_task_is_learnt(uninterrupted):
+    model, result, validation, *_ = uninterrupted
+    assert result.accuracy >= 0.9
+    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+    assert not model.training
+    assert result.steps == STEPS
+    assert result.wall_s > 0
+
+
+def test_the_curve_ends_on_the_last_step(uninterrupted):
+    assert [step for step, _ in uninterrupted[1].curve] == [8, 16, 24, 30]
+
+
+def test_progress_is_told_at_every_step(uninterrupted):
+    _, result, _, listener, *_ = uninterrupted
+    assert listener.titles == [("learning", STEPS)]
+    assert [step for step, _ in listener.steps] == list(range(1, STEPS + 1))
+    assert listener.steps[9][1] == f"validation accuracy {result.curve[0][1]:.4f}"
+    assert listener.finished == 1
+
+
+def test_the_checkpoints_are_removed(uninterrupted):
+    assert not uninterrupted[4].exists()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(uninterrupted, tmp_path):
+    expected = uninterrupted[0].state_dict()
+    same, _, _ = run(tmp_path / "same")
+    assert all(torch.equal(value, expected[name]) for name, value in same.state_dict().items())
+    other, _, _ = run(tmp_path / "other", seed=1)
+    assert not torch.equal(other.classifier.weight, expected["classifier.weight"])
+
+
+@pytest.mark.parametrize("stop_after", [3, 12, 24])
+def test_an_interrupted_run_goes_on_to_the_same_weights(uninterrupted, tmp_path, stop_after):
+    """Bitwise on a CPU, dropout included. Steps 12 and 24 fall into the second and third of three epochs of ten."""
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Listener(stop_after))
+    listener, recorder = Listener(), Recorder()
+    model, result, _ = run(tmp_path, listener, loss=recorder)
+    expected = uninterrupted[0].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert result.curve == uninterrupted[1].curve
+    first = {3: 1, 12: 9, 24: 17}[stop_after]
+    assert listener.steps[0][0] == first
+    assert recorder.losses == uninterrupted[5][first - 1 :]
+    assert listener.said == ([] if first == 1 else [f"learning: going on from checkpoint-{first - 1}"])
+
+
+def test_a_half_written_checkpoint_is_passed_over(uninterrupted, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Listener(12))
+    (tmp_path / "checkpoint-16").mkdir()
+    (tmp_path / "checkpoint-16" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "checkpoint-24").mkdir()
+    (tmp_path / "checkpoint-24" / "trainer_state.json").write_text('{"global_step": 2')
+    listener = Listener()
+    model, _, _ = run(tmp_path, listener)
+    assert listener.steps[0][0] == 9
+    assert torch.equal(model.classifier.weight, uninterrupted[0].classifier.weight)
+
+
+def test_the_best_checkpoint_is_restored(tmp_path):
+    """After step 16 the loss is turned around, so that the last weights are the worst."""
+    steps = []
+
+    def loss(model, batch):
+        steps.append(1)
+        value, output = hard_label_loss(model, batch)
+        return (value if len(steps) <= 16 else -value), output
+
+    model, result, validation = run(tmp_path, loss=loss, dropout=0.0)
+    assert result.curve[-1][1] < result.accuracy == max(accuracy for _, accuracy in result.curve)
+    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path, value):
+    steps = []
+
+    def loss(model, batch):
+        steps.append(1)
+        good, output = hard_label_loss(model, batch)
+        return good * (value if len(steps) == 5 else 1.0), output
+
+    with pytest.raises(
+        StepError, match=rf"learning: the loss became {value} at step 5 of {STEPS}. Try a lower"
+    ):
+        run(tmp_path, loss=loss)
+    assert len(steps) == 5
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 1), (0.25, 3), (1, 10)])
+def test_epochs_may_be_fractions(tmp_path, epochs, steps):
+    config = TrainingConfig(epochs=epochs, batch_size=16, evaluations=1)
+    _, result, _ = run(tmp_path, config=config)
+    assert result.steps == steps
+    assert [step for step, _ in result.curve] == [steps]
+
+
+def test_checkpoints_are_few(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, Listener(29))
+    states = [json.loads(path.read_text()) for path in tmp_path.glob("checkpoint-*/trainer_state.json")]
+    assert len(states) <= 2  # the best and the last

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from fixtures_models import (
+    POSITIONS,
+    SECOND_SENTENCES,
+    SENTENCES,
+    logits_of,
+    minilm,
+    random_batch,
+    tiny_bert,
+    tiny_distilbert,
+)
+from onnx import numpy_helper
+
+from edgesmith.analyze.cost import int8_file_bytes
+from edgesmith.compress.quantize import (
+    is_small_table,
+    plan_layer,
+    quantizable_layers,
+    quantize_weight,
+    simulated_int8,
+    uniform_plan,
+)
+from edgesmith.compress.structure import factorise_embedding, keep_layers, keep_positions
+from edgesmith.errors import ExportError
+from edgesmith.export.onnxruntime import export_graph, lower, read_back
+from edgesmith.models import shape_of, to_compact
+from edgesmith.records import LayerPlan, Plan
+from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
+
+MAX_LENGTH = 64
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("graphs")
+
+
+@pytest.fixture(scope="module")
+def student():
+    """Two layers of the pretrained MiniLM with a factorised word table."""
+    whole = keep_positions(to_compact(minilm().model), MAX_LENGTH)
+    return factorise_embedding(keep_layers(whole, [1, 4]), 96)
+
+
+@pytest.fixture(scope="module")
+def student_graph(folder, student) -> Path:
+    export_graph(student, folder / "student.onnx", max_length=MAX_LENGTH, pairs=True)
+    return folder / "student.onnx"
+
+
+def sentences(*, pairs: bool) -> list[dict[str, torch.Tensor]]:
+    """Real sentences: each alone, and all of them padded."""
+    tokenizer = minilm().tokenizer
+    second = list(SECOND_SENTENCES) if pairs else None
+    batch = dict(tokenizer(list(SENTENCES), second, padding=True, return_tensors="pt"))
+    lengths = batch["attention_mask"].sum(dim=1).tolist()
+    alone = [
+        {name: value[row : row + 1, :length] for name, value in batch.items()}
+        for row, length in enumerate(lengths)
+    ]
+    return [*alone, batch]
+
+
+def run(path: Path, batch: dict[str, torch.Tensor]) -> np.ndarray:
+    return OnnxRuntimeSession(path).run({name: value.numpy() for name, value in batch.items()})
+
+
+def mixed_plan(model) -> Plan:
+    """Every lowering at once: INT8 and FP16 linears, an FP32 one, an INT8 table, small tables in FP16."""
+    higher = {
+        "layers.0.ffn.output": "fp16",
+        "embeddings.projection": "fp16",
+        "pooler": "fp32",
+        "classifier": "fp16",
+    }
+    return Plan(
+        layers=tuple(
+            plan_layer(name, module, "fp16" if is_small_table(name) else higher.get(name, "int8"))
+            for name, module in quantizable_layers(model).items()
+        )
+    )
+
+
+PLANS = {
+    "int8": lambda model: uniform_plan(model, "test"),
+    "fp16": lambda model: Plan(
+        layers=tuple(plan_layer(name, module, "fp16") for name, module in quantizable_layers(model).items())
+    ),
+    "mixed": mixed_plan,
+}
+
+
+@pytest.fixture(scope="module", params=PLANS)
+def lowered(request, folder, student, student_graph):
+    """Plan and artifact."""
+    plan = PLANS[request.param](student)
+    return plan, lower(student_graph, plan, folder / f"{request.param}.onnx")
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_the_graph_computes_what_the_model_computes(student, student_graph, pairs):
+    for batch in sentences(pairs=pairs):
+        np.testing.assert_allclose(run(student_graph, batch), logits_of(student, batch), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "longest"), [(tiny_bert, POSITIONS), (tiny_distilbert, 8)])
+def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
+    model = make()
+    export_graph(model, tmp_path / "graph.onnx", max_length=longest, pairs=False)
+    assert OnnxRuntimeSession(tmp_path / "graph.onnx").inputs == ("input_ids", "attention_mask")
+    for lengths in ((4, 8, 2), (7,), (longest, 3)):
+        batch = random_batch(lengths, pairs=False)
+        np.testing.assert_allclose(
+            run(tmp_path / "graph.onnx", batch), logits_of(model, batch), rtol=0, atol=1e-4
+        )
+    plan = uniform_plan(model, "test")
+    artifact = lower(tmp_path / "graph.onnx", plan, tmp_path / "model.onnx")
+    assert artifact.stored == {entry.layer: "int8" for entry in plan.layers}
+    batch = random_batch((8,), pairs=False)
+    with simulated_int8(model, list(artifact.stored)):
+        np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-3)
+
+
+def test_the_simulation_is_what_the_runtime_computes(student, lowered):
+    plan, artifact = lowered
+    int8 = [entry.layer for entry in plan.layers if entry.weight == "int8"]
+    halved = {entry.layer for entry in plan.layers if entry.weight == "fp16"}
+    model = to_compact(student)  # a copy, to round its FP16 weights
+    with torch.no_grad():
+        for name, module in quantizable_layers(model).items():
+            if name in halved:
+                module.weight.copy_(module.weight.half().float())
+    for batch in sentences(pairs=True)[:-1]:
+        with simulated_int8(model, int8):
+            np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-4)
+
+
+def test_every_weight_is_stored_as_planned(lowered):
+    plan, artifact = lowered
+    assert artifact.stored == {entry.layer: entry.weight for entry in plan.layers}
+
+
+def test_the_file_is_as_small_as_its_plan(student, lowered):
+    plan, artifact = lowered
+    width = {"int8": 1, "fp16": 2, "fp32": 4}
+    planned = {entry.layer: width[entry.weight] for entry in plan.layers}
+    matrices = quantizable_layers(student)
+    weights = sum(planned.get(name, 4) * module.weight.numel() for name, module in matrices.items())
+    assert (
+        weights
+        < artifact.path.stat().st_size
+        < weights + 5 * sum(len(m.weight) for m in matrices.values()) + 100_000
+    )
+
+
+def test_the_size_of_an_int8_file_was_predicted_within_3_percent(student, lowered):
+    plan, artifact = lowered
+    if plan.counts() != {"int8": len(plan.layers)}:
+        pytest.skip("the prediction is for INT8 throughout")
+    predicted = int8_file_bytes(shape_of(student.config))
+    assert predicted == pytest.approx(artifact.path.stat().st_size, rel=0.03)
+
+
+def test_the_artifact_says_what_goes_in_and_out(lowered):
+    _, artifact = lowered
+    assert [spec.name for spec in artifact.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
+    assert {(spec.dtype, spec.shape) for spec in artifact.inputs} == {("int64", ("batch", "sequence"))}
+    assert [(spec.name, spec.dtype, spec.shape) for spec in artifact.outputs] == [
+        ("logits", "float", ("batch", 2))
+    ]
+
+
+def test_the_rows_of_an_int8_table_are_those_of_the_simulation(student, lowered):
+    plan, artifact = lowered
+    if plan.entry("embeddings.word").weight != "int8":
+        pytest.skip("this plan has no INT8 table")
+    tensors = {
+        tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(artifact.path).graph.initializer
+    }
+    rows = tensors["embeddings.word.rows"] * tensors["embeddings.word.scales"]
+    np.testing.assert_allclose(
+        rows, quantize_weight(student.embeddings.word.weight.detach()), rtol=1e-6, atol=1e-9
+    )
+
+
+def test_nothing_of_the_machine_that_exported_is_left_in_the_file(lowered):
+    content = lowered[1].path.read_bytes()
+    assert b"site-packages" not in content and b"/src/edgesmith" not in content
+
+
+def test_a_file_that_differs_from_its_plan_is_caught(lowered):
+    plan, artifact = lowered
+    name = "layers.1.ffn.intermediate"
+    other = "fp32" if plan.entry(name).weight != "fp32" else "int8"
+    changed = Plan(
+        layers=tuple(replace(entry, weight=other) if entry.layer == name else entry for entry in plan.layers)
+    )
+    message = rf"does not hold what the plan says: {name} is {plan.entry(name).weight}, planned {other}\."
+    with pytest.raises(ExportError, match=message):
+        read_back(artifact.path, changed)
+
+
+@pytest.mark.parametrize("weight", ["int8", "fp16", "fp32"])
+@pytest.mark.parametrize("kind", ["linear", "embedding"])
+def test_an_entry_for_a_layer_that_is_not_there(student_graph, tmp_path, kind, weight):
+    plan = Plan(layers=(LayerPlan(layer="layers.7.pooler", kind=kind, weight=weight),))
+    with pytest.raises(
+        ExportError, match=r"the plan names the layer 'layers.7.pooler', which the graph does not have"
+    ):
+        lower(student_graph, plan, tmp_path / "model.onnx")
+
+
+def test_a_table_that_is_sliced_cannot_be_int8(student_graph, tmp_path):
+    plan = Plan(layers=(LayerPlan(layer="embeddings.position", kind="embedding", weight="int8"),))
+    with pytest.raises(
+        ExportError, match=r"embeddings.position is read by a Slice, .* Plan it as fp16 or fp32"
+    ):
+        lower(student_graph, plan, tmp_path / "model.onnx")
+
+
+def test_a_weight_beyond_fp16_is_refused(student_graph, tmp_path):
+    model = onnx.load(student_graph)
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name.endswith("classifier.weight"))
+    tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) + np.float32(70_000), tensor.name))
+    onnx.save(model, tmp_path / "graph.onnx")
+    plan = Plan(layers=(LayerPlan(layer="classifier", kind="linear", weight="fp16"),))
+    with pytest.raises(ExportError, match=r"classifier holds 7e\+04, more than FP16 can. Plan it as fp32"):
+        lower(tmp_path / "graph.onnx", plan, tmp_path / "model.onnx")

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import torch
+
+from edgesmith.models.device import prepare_torch, use_bf16
+
+
+def test_denormal_numbers_are_flushed_to_zero_and_threads_are_set():
+    threads = torch.get_num_threads()
+    try:
+        prepare_torch(threads + 1)
+        assert torch.get_num_threads() == threads + 1
+        assert float(torch.full((64,), 1e-40) * 1.0 @ torch.ones(64)) == 0.0
+        prepare_torch()
+        assert torch.get_num_threads() == threads + 1  # left alone
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
+def test_bf16_is_used_where_it_is_multiplied_in_hardware():
+    assert use_bf16() in (True, False)

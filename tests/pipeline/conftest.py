@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx", reason="the extra `onnxruntime` is not installed")
+pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is not installed")
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_pipeline is
+
+from fixtures_pipeline import copied, data, finished, headed, headless, recipe
+
+__all__ = ["copied", "data", "finished", "headed", "headless", "recipe"]

@@ -142,7 +142,7 @@ def test_the_report_is_written_and_printed(finished: FinishedRun) -> None:
     print_report(run, console)
     printed = console.export_text()
     assert "PASS" in printed
-    assert f"{finished.verdict.size_ratio:.1f}x" in printed
+    assert f"{finished.verdict.size_ratio:.2f}x" in printed
 
 
 def test_a_second_call_does_nothing_again(copied: Path, finished: FinishedRun) -> None:

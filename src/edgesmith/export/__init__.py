@@ -1,0 +1,20 @@
+"""WRITE: one module a runtime, and the bundle around what it writes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from edgesmith.errors import MissingExtraError
+
+
+def exporter(runtime: str) -> Any:
+    """The module that writes artifacts for a runtime; it needs the extra of the same name.
+
+    Raises:
+        MissingExtraError: the extra is not installed.
+    """
+    try:
+        return import_module(f"edgesmith.export.{runtime}")
+    except ModuleNotFoundError as problem:
+        raise MissingExtraError(problem.name or runtime, runtime) from problem

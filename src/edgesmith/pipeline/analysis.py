@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgesmith.analyze import cost as analyze
 from edgesmith.compress.quantize import uniform_plan
-from edgesmith.export.onnxruntime import export_graph, lower
+from edgesmith.export import exporter
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.models import CompactBertForSequenceClassification, shape_of
 from edgesmith.models.families import compact_config
@@ -91,6 +91,7 @@ def _write_random(bench: Workbench, shape: EncoderShape, folder: Path) -> Path:
     """An INT8 file of a model of this shape; what it answers does not matter for its latency."""
     folder.mkdir(parents=True, exist_ok=True)
     model = CompactBertForSequenceClassification(compact_config(bench.teacher.config, shape)).eval()
-    export_graph(model, folder / "fp32.onnx", max_length=bench.max_length, pairs=bench.has_pairs)
-    lower(folder / "fp32.onnx", uniform_plan(model, "timing"), folder / "int8.onnx")
+    writer = exporter(bench.recipe.runtime)
+    writer.export_graph(model, folder / "fp32.onnx", max_length=bench.max_length, pairs=bench.has_pairs)
+    writer.lower(folder / "fp32.onnx", uniform_plan(model, "timing"), folder / "int8.onnx")
     return folder / "int8.onnx"

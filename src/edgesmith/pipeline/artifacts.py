@@ -12,9 +12,9 @@ from transformers import PreTrainedModel
 from edgesmith.compress.distill import predict_logits
 from edgesmith.compress.quantize import uniform_plan
 from edgesmith.data.encoding import EncodedExamples, model_inputs
-from edgesmith.export.onnxruntime import MODEL_NAME, export_graph, lower
+from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
-from edgesmith.pipeline.bench import MODEL_FOLDER, PLAN_NAME, Workbench, accuracy, load_student
+from edgesmith.pipeline.bench import ARTIFACT_NAME, MODEL_FOLDER, PLAN_NAME, Workbench, accuracy, load_student
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Plan, read_json
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
@@ -33,16 +33,16 @@ def export_student(bench: Workbench, model: Path, plan: Path, folder: Path) -> S
     decided, rows = read_json(Plan, plan / PLAN_NAME), bench.student_validation_rows
     graph = folder / "graph.onnx"
     _export_checked(bench, student, rows, graph)
-    artifact = lower(graph, decided, folder / MODEL_NAME)
+    artifact = exporter(bench.recipe.runtime).lower(graph, decided, folder / ARTIFACT_NAME)
     graph.unlink()
-    predicted = predict_with_runtime(bench, folder / MODEL_NAME, rows, "validating through the runtime")
+    predicted = predict_with_runtime(bench, folder / ARTIFACT_NAME, rows, "validating through the runtime")
     reached = accuracy(predicted, rows)
     return StepResult(
         {
             "accuracy": reached,
             "drop": bench.teacher_accuracy - reached,
             "agreement": float((predicted == bench.teacher_validation).float().mean()),
-            "model_bytes": (folder / MODEL_NAME).stat().st_size,
+            "model_bytes": (folder / ARTIFACT_NAME).stat().st_size,
             "inputs": artifact.inputs,
             "outputs": artifact.outputs,
             "stored": artifact.stored,
@@ -55,7 +55,7 @@ def export_baseline(bench: Workbench, folder: Path) -> StepResult:
     """Writes the teacher whole: in FP32, and quantized only."""
     fp32, int8 = folder / FP32_NAME, folder / INT8_NAME
     _export_checked(bench, bench.model, bench.validation_rows, fp32)
-    lower(fp32, uniform_plan(bench.model, "the uncompressed baseline"), int8)
+    exporter(bench.recipe.runtime).lower(fp32, uniform_plan(bench.model, "the uncompressed baseline"), int8)
     return StepResult(
         {"fp32_bytes": fp32.stat().st_size, "int8_bytes": int8.stat().st_size},
         ("the teacher itself, in FP32 and in uniform INT8, is what the artifact is compared with",),
@@ -88,7 +88,9 @@ def _export_checked(bench: Workbench, model: PreTrainedModel, rows: EncodedExamp
     Raises:
         ParityError: they differ by more than `PARITY_TOLERANCE`.
     """
-    export_graph(model, path, max_length=bench.max_length, pairs=bench.has_pairs)
+    exporter(bench.recipe.runtime).export_graph(
+        model, path, max_length=bench.max_length, pairs=bench.has_pairs
+    )
     sample = rows.take(rows.sample(PARITY_ROWS, bench.recipe.seed))
     session = OnnxRuntimeSession(path)
     logits = np.concatenate([session.run(feeds_of(sample, row)) for row in range(len(sample))])

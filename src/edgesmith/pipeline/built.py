@@ -9,8 +9,7 @@ from pathlib import Path
 
 from edgesmith import __version__
 from edgesmith.export.bundle import write_bundle
-from edgesmith.export.onnxruntime import MODEL_NAME
-from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.bench import ARTIFACT_NAME, Workbench
 from edgesmith.pipeline.runs import digest
 from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, read_json
 from edgesmith.runtime.bundle import TOKENIZER_NAME
@@ -67,10 +66,10 @@ def bundle_candidate(bench: Workbench, built: Built, destination: Path) -> None:
     recipe, facts = bench.recipe, built.export.facts
     write_bundle(
         destination,
-        files={MODEL_NAME: built.folder / MODEL_NAME, TOKENIZER_NAME: bench.vocabulary.tokenizer_json},
+        files={ARTIFACT_NAME: built.folder / ARTIFACT_NAME, TOKENIZER_NAME: bench.vocabulary.tokenizer_json},
         runtime=recipe.runtime,
         task=recipe.task,
-        model=MODEL_NAME,
+        model=ARTIFACT_NAME,
         inputs=[from_dict(TensorSpec, spec) for spec in facts["inputs"]],
         outputs=[from_dict(TensorSpec, spec) for spec in facts["outputs"]],
         labels=bench.splits.label_names,

@@ -97,6 +97,7 @@ class _Run:
         parents: tuple[StepRecord, ...] = (),
     ) -> tuple[StepRecord, Path]:
         """Does a step, or finds it done, and books its time."""
+        prepare_torch()  # again: opening an ONNX Runtime session ends the flushing of denormal numbers
         self.progress.step(*name.split("/"))
         record, path = self.folder.step(
             name,
@@ -185,9 +186,7 @@ class _Run:
     def _build(self, candidates: list[Candidate]) -> list[Built]:
         """Builds candidates in full until one keeps the drop on validation rows, at most `max_attempts`."""
         built: list[Built] = []
-        order = build_order(
-            candidates, self.recipe.budget, self.effort, overhead_bytes=self.overhead_bytes
-        )
+        order = build_order(candidates, self.recipe.budget, self.effort, overhead_bytes=self.overhead_bytes)
         for candidate in order[: self.recipe.search.max_attempts]:
             self.progress.say(f"building '{candidate.name}': {candidate.decision}")
             built.append(self._build_one(candidate))

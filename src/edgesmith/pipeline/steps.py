@@ -95,7 +95,9 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
         "vocabulary_coverage": bench.vocabulary.coverage,
     }
     recovered = f"recovered from {before:.4f} to {result.accuracy:.4f} on validation rows"
-    return StepResult(facts, (*reasons, recovered if result.steps else "nothing was lost, so nothing is trained"))
+    return StepResult(
+        facts, (*reasons, recovered if result.steps else "nothing was lost, so nothing is trained")
+    )
 
 
 def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:

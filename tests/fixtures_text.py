@@ -53,7 +53,9 @@ def weights() -> dict[str, np.ndarray]:
     """embedding (V, H), weight (2, H), bias (2,), float32."""
     generator = np.random.default_rng(SEED)
     shapes = {"embedding": (VOCAB_SIZE, WIDTH), "weight": (len(LABELS), WIDTH), "bias": (len(LABELS),)}
-    return {name: generator.normal(scale=0.3, size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return {
+        name: generator.normal(scale=0.3, size=shape).astype(np.float32) for name, shape in shapes.items()
+    }
 
 
 def mean_model() -> onnx.ModelProto:

@@ -29,7 +29,9 @@ def test_everything_is_there_and_hashed(tmp_path):
     manifest = write_small_bundle(tmp_path / "deep" / "bundle")
     folder = tmp_path / "deep" / "bundle"
     assert names(folder) == ["labels.json", "manifest.json", "model.onnx", "run.py", "tokenizer.json"]
-    assert names(tmp_path / "deep") == [f"bundle/{name}" for name in names(folder)]  # nothing is left beside it
+    assert names(tmp_path / "deep") == [
+        f"bundle/{name}" for name in names(folder)
+    ]  # nothing is left beside it
     assert {entry.path: (entry.size_bytes, entry.sha256) for entry in manifest.files} == {
         name: ((folder / name).stat().st_size, hash_file(folder / name))
         for name in names(folder)
@@ -78,7 +80,9 @@ def test_an_empty_folder_is_taken_and_another_one_left_alone(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file", "photos"]
 
 
-@pytest.mark.parametrize("name", ["run.py", "manifest.json", "../model.onnx", "/model.onnx", "..\\model.onnx", ""])
+@pytest.mark.parametrize(
+    "name", ["run.py", "manifest.json", "../model.onnx", "/model.onnx", "..\\model.onnx", ""]
+)
 def test_names_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, name):
     with pytest.raises(ExportError, match="a bundle cannot take a file named"):
         write_small_bundle(tmp_path / "bundle", files={name: b""})
@@ -146,7 +150,9 @@ for count in itertools.count():
 def test_a_killed_write_leaves_a_whole_bundle(tmp_path):
     folder = tmp_path / "bundle"
     for delay_ms in (1, 4, 9, 15, 24):
-        process = subprocess.Popen(child(WRITE_FOR_EVER, folder), stdout=subprocess.PIPE, env=CHILD_ENVIRONMENT)
+        process = subprocess.Popen(
+            child(WRITE_FOR_EVER, folder), stdout=subprocess.PIPE, env=CHILD_ENVIRONMENT
+        )
         process.stdout.readline()
         time.sleep(delay_ms / 1e3)
         process.send_signal(signal.SIGKILL)

@@ -172,13 +172,21 @@ def test_only_what_main_needs_is_kept_with_its_comments(make_module):
         ("import json\n", "def json():\n    pass\n", "'json' already means something else"),
         ("from os import path\n", "import path\n", "'path' already means something else"),
         ("one = 1\n", "from edgesmith.errors import DataError as Wrong\n", "without `as`"),
-        ("one = 1\n", "from edgesmith.errors import DataError\n", r"run.py needs \['DataError'\] of modules that are not among"),
+        (
+            "one = 1\n",
+            "from edgesmith.errors import DataError\n",
+            r"run.py needs \['DataError'\] of modules that are not among",
+        ),
         ("one = 1\n", "def f():\n    from edgesmith import errors\n", "move it to the top of the module"),
         ("one = 1\n", "if True:\n    pass\n", "line 1: a If cannot be part of run.py"),
     ],
 )
 def test_what_cannot_be_copied_is_refused(make_module, first, second, message):
     make_module("path", "inside = 1\n")
-    modules = make_module("first_b", first), make_module("second_b", second), make_module("main_b", MAIN.format(0))
+    modules = (
+        make_module("first_b", first),
+        make_module("second_b", second),
+        make_module("main_b", MAIN.format(0)),
+    )
     with pytest.raises(ExportError, match=message):
         run_script(modules)

@@ -39,7 +39,9 @@ def test_a_flipped_bit_is_refused_with_the_files_name(own_bundle, name, place):
 def test_a_truncated_or_missing_file_is_refused_with_its_name(own_bundle, name):
     content = (own_bundle / name).read_bytes()
     (own_bundle / name).write_bytes(content[:-1])
-    with pytest.raises(BundleError, match=rf"{name} has {len(content) - 1} bytes; the manifest says {len(content)}\."):
+    with pytest.raises(
+        BundleError, match=rf"{name} has {len(content) - 1} bytes; the manifest says {len(content)}\."
+    ):
         open_bundle(own_bundle)
     (own_bundle / name).unlink()
     with pytest.raises(BundleError, match=f"{name} is missing"):
@@ -65,7 +67,9 @@ def test_files_beside_the_bundles_own_are_left_alone(own_bundle):
     assert open_bundle(own_bundle).path == own_bundle
 
 
-@pytest.mark.parametrize("name", ["../model.onnx", "/etc/passwd", "a/../../b", "..\\model.onnx", "C:\\model.onnx", ""])
+@pytest.mark.parametrize(
+    "name", ["../model.onnx", "/etc/passwd", "a/../../b", "..\\model.onnx", "C:\\model.onnx", ""]
+)
 def test_a_path_outside_the_bundle_is_refused_even_without_verify(own_bundle, name):
     assert not is_inside(name)
     manifest = json.loads((own_bundle / "manifest.json").read_text())

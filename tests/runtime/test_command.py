@@ -43,7 +43,9 @@ def test_texts_give_label_and_probability(answer, predictor):
 
 
 def test_pairs_are_taken_two_by_two(answer, predictor):
-    expected = "".join(f"{a.label}\t{a.probability:.4f}\n" for a in predictor.predict(TEXTS[::2], TEXTS[1::2]))
+    expected = "".join(
+        f"{a.label}\t{a.probability:.4f}\n" for a in predictor.predict(TEXTS[::2], TEXTS[1::2])
+    )
     assert answer("--pair", *TEXTS).out == expected
 
 
@@ -79,7 +81,9 @@ def test_standard_input_of_pairs(answer, standard_input):
 def test_time_goes_to_standard_error(answer):
     out, err = answer("--time", "--threads", "1", *TEXTS)
     assert out == answer(*TEXTS).out
-    found = re.fullmatch(r"p50 ([0-9.]+) ms to tokenise, run and decode one input \(n = 4, threads = 1\)\n", err)
+    found = re.fullmatch(
+        r"p50 ([0-9.]+) ms to tokenise, run and decode one input \(n = 4, threads = 1\)\n", err
+    )
     assert found and 0 < float(found[1]) < 1000
 
 

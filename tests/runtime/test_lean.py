@@ -9,11 +9,24 @@ from fixtures_text import CHILD_ENVIRONMENT
 import edgesmith.records
 import edgesmith.runtime
 
-HEAVY = ("torch", "transformers", "datasets", "pandas", "onnxruntime", "tokenizers", "sklearn", "scipy", "yaml")
+HEAVY = (
+    "torch",
+    "transformers",
+    "datasets",
+    "pandas",
+    "onnxruntime",
+    "tokenizers",
+    "sklearn",
+    "scipy",
+    "yaml",
+)
 
 
 def modules_of(package) -> list[str]:
-    return [package.__name__, *(m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + "."))]
+    return [
+        package.__name__,
+        *(m.name for m in pkgutil.walk_packages(package.__path__, package.__name__ + ".")),
+    ]
 
 
 def test_runtime_and_records_import_nothing_heavy():

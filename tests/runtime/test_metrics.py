@@ -27,7 +27,9 @@ def label_lists(classes: int):
 def test_equals_scikit_learn_on_two_classes(name, rows):
     predicted, labels = rows
     if len(np.unique(rows)) > 1:  # scikit-learn warns where a single class is all there is
-        assert METRICS[name](predicted, labels) == pytest.approx(REFERENCE[name](labels, predicted), abs=1e-12)
+        assert METRICS[name](predicted, labels) == pytest.approx(
+            REFERENCE[name](labels, predicted), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", ["accuracy", "matthews_corrcoef"])
@@ -36,12 +38,18 @@ def test_equals_scikit_learn_on_two_classes(name, rows):
 def test_equals_scikit_learn_on_five_classes(name, rows):
     predicted, labels = rows
     if len(np.unique(rows)) > 1:
-        assert METRICS[name](predicted, labels) == pytest.approx(REFERENCE[name](labels, predicted), abs=1e-12)
+        assert METRICS[name](predicted, labels) == pytest.approx(
+            REFERENCE[name](labels, predicted), abs=1e-12
+        )
 
 
 def test_a_single_class():
     zeros, ones = np.zeros(4, np.int64), np.ones(4, np.int64)
-    assert [METRICS[name](zeros, zeros) for name in ("accuracy", "f1", "matthews_corrcoef")] == [1.0, 0.0, 0.0]
+    assert [METRICS[name](zeros, zeros) for name in ("accuracy", "f1", "matthews_corrcoef")] == [
+        1.0,
+        0.0,
+        0.0,
+    ]
     assert [METRICS[name](ones, ones) for name in ("accuracy", "f1", "matthews_corrcoef")] == [1.0, 1.0, 0.0]
 
 

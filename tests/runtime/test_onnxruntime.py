@@ -36,13 +36,18 @@ def test_logits_equal_the_formula(model_path):
 def test_only_declared_inputs_are_passed(model_path):
     session = OnnxRuntimeSession(model_path)
     assert session.inputs == ("input_ids", "attention_mask")
-    assert session.run(feeds_of([[5]], [[1]])).shape == (1, 2)  # with token_type_ids, which it does not declare
+    assert session.run(feeds_of([[5]], [[1]])).shape == (
+        1,
+        2,
+    )  # with token_type_ids, which it does not declare
 
 
 def test_a_missing_input_is_named(model_path):
     feeds = feeds_of([[5]], [[1]])
     del feeds["attention_mask"]
-    with pytest.raises(BundleError, match="wants the input 'attention_mask'; there are: input_ids, token_type_ids"):
+    with pytest.raises(
+        BundleError, match="wants the input 'attention_mask'; there are: input_ids, token_type_ids"
+    ):
         OnnxRuntimeSession(model_path).run(feeds)
 
 
@@ -95,6 +100,10 @@ def test_a_missing_package_gives_the_line_to_type(small_bundle, package):
         "except MissingExtraError as error:\n    print(error)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, small_bundle], capture_output=True, text=True, check=True, env=CHILD_ENVIRONMENT
+        [sys.executable, "-c", code, small_bundle],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=CHILD_ENVIRONMENT,
     )
     assert done.stdout == f"{package} is not installed. Type: pip install 'edgesmith[onnxruntime]'\n"

@@ -35,7 +35,9 @@ def expected_logits(text: str, pair: str | None = None) -> np.ndarray:
 def test_logits_equal_the_formula_in_the_order_given(predictor):
     logits = predictor.logits(UNICODE_TEXTS)
     assert logits.shape == (len(UNICODE_TEXTS), 2)
-    np.testing.assert_allclose(logits, [expected_logits(text) for text in UNICODE_TEXTS], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        logits, [expected_logits(text) for text in UNICODE_TEXTS], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_pairs(predictor):
@@ -48,7 +50,10 @@ def test_pairs(predictor):
 @pytest.mark.parametrize("batch_size", [2, 4, 100])
 def test_a_float_model_answers_alike_in_batches(predictor, batch_size):
     np.testing.assert_allclose(
-        predictor.logits(UNICODE_TEXTS, batch_size=batch_size), predictor.logits(UNICODE_TEXTS), rtol=1e-4, atol=1e-5
+        predictor.logits(UNICODE_TEXTS, batch_size=batch_size),
+        predictor.logits(UNICODE_TEXTS),
+        rtol=1e-4,
+        atol=1e-5,
     )
 
 
@@ -93,7 +98,10 @@ def test_an_unknown_runtime_is_refused(tmp_path):
 
 def test_labels_must_match_the_model(tmp_path):
     write_small_bundle(tmp_path / "bundle", labels=("a", "b", "c"))
-    with load_bundle(tmp_path / "bundle") as predictor, pytest.raises(BundleError, match=r"output has shape \(1, 2\)"):
+    with (
+        load_bundle(tmp_path / "bundle") as predictor,
+        pytest.raises(BundleError, match=r"output has shape \(1, 2\)"),
+    ):
         predictor.predict("a")
 
 

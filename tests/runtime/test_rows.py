@@ -8,7 +8,7 @@ import pytest
 from edgesmith.errors import DataError
 from edgesmith.runtime.rows import read_file, read_lines
 
-TEXTS = ['plain', 'a "quoted", word', "日本語 \u2028 sep", " spaces ", "NA"]
+TEXTS = ["plain", 'a "quoted", word', "日本語 \u2028 sep", " spaces ", "NA"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
@@ -48,7 +48,12 @@ def test_a_single_column_needs_no_name(tmp_path):
     ("name", "content", "column", "message"),
     [
         ("d.csv", b"text,label\na,1\n", "txt", "row 1: unknown column 'txt'. Did you mean 'text'"),
-        ("d.csv", b"text,label\na,1\n", None, "row 1: name the column with --text-column; there are: text, label"),
+        (
+            "d.csv",
+            b"text,label\na,1\n",
+            None,
+            "row 1: name the column with --text-column; there are: text, label",
+        ),
         ("d.csv", b"text,label\na,1\nb, c,0\n", "text", "row 2 has more fields than the header: ['0']"),
         ("d.csv", b"label,text\n1,a\n0\n", "text", "row 2, column 'text': expected a text, got None"),
         ("d.csv", b'text,label\n"a,1\n', "text", "is not valid CSV in UTF-8: unexpected end of data"),
@@ -76,5 +81,7 @@ def test_an_absent_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(("line", "fields"), [("alone", 1), ("a\tb\tc", 3)])
 def test_a_line_of_pairs_has_one_tab(line, fields):
-    with pytest.raises(DataError, match=f"input, line 2 has {fields} fields; expected a text, a tab and its pair"):
+    with pytest.raises(
+        DataError, match=f"input, line 2 has {fields} fields; expected a text, a tab and its pair"
+    ):
         list(read_lines(io.StringIO(f"a\tb\n{line}\n"), "input", has_pairs=True))

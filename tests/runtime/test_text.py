@@ -99,7 +99,9 @@ def test_a_broken_tokenizer_is_refused(tmp_path, content):
         TextEncoder(path, 32)
 
 
-@pytest.mark.parametrize(("vocabulary", "pad_id"), [({"a": 0, "<pad>": 1}, 1), ({"[PAD]": 3, "a": 0}, 3), ({"a": 0}, 0)])
+@pytest.mark.parametrize(
+    ("vocabulary", "pad_id"), [({"a": 0, "<pad>": 1}, 1), ({"[PAD]": 3, "a": 0}, 3), ({"a": 0}, 0)]
+)
 def test_padding_token_without_a_stored_choice(tmp_path, vocabulary, pad_id):
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="a"))
     tokenizer.save(str(tmp_path / "tokenizer.json"))

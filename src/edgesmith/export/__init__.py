@@ -7,6 +7,8 @@ from typing import Any
 
 from edgesmith.errors import MissingExtraError
 
+__all__ = ["exporter"]
+
 
 def exporter(runtime: str) -> Any:
     """The module that writes artifacts for a runtime; it needs the extra of the same name.

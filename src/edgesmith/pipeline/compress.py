@@ -13,6 +13,7 @@ import torch
 
 from edgesmith.data import Splits, load_splits
 from edgesmith.measure.size import folder_bytes
+from edgesmith.export import exporter
 from edgesmith.measure.verdict import Evidence, judge
 from edgesmith.models import LoadedModel, load_classifier
 from edgesmith.models.device import prepare_torch
@@ -58,6 +59,7 @@ def compress(recipe: Recipe, out: Path, progress: Progress) -> Verdict:
     """
     prepare_torch()
     check_is_usable(out)
+    exporter(recipe.runtime)  # refuse now what would fail after an hour of training
     splits = load_splits(recipe.data, recipe.seed)
     torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
     loaded = load_classifier(recipe.model, splits.label_names)

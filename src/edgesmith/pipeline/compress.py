@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from edgesmith.data import Splits, load_splits
-from edgesmith.measure.size import folder_bytes
 from edgesmith.export import exporter
+from edgesmith.measure.size import folder_bytes
 from edgesmith.measure.verdict import Evidence, judge
 from edgesmith.models import LoadedModel, load_classifier
 from edgesmith.models.device import prepare_torch

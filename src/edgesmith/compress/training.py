@@ -98,7 +98,7 @@ def train(
         weight_decay=config.weight_decay,
         warmup_steps=round(total * config.warmup),
         optim="adamw_torch_fused",
-        use_cpu=not torch.cuda.is_available(),
+        use_cpu=True,  # teacher, logits and batches live there too
         bf16=use_bf16(),
         eval_strategy="steps",
         eval_steps=every,

@@ -23,7 +23,5 @@ def prepare_torch(threads: int | None = None) -> None:
 
 
 def use_bf16() -> bool:
-    """Whether this machine multiplies BF16 matrices in hardware; elsewhere BF16 is emulated and slower than FP32."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
+    """Whether this processor multiplies BF16 matrices in hardware; elsewhere BF16 is emulated and slower than FP32."""
     return "amx_bf16" in describe_environment(()).features

@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from edgesmith.recipe import (
     PruneConfig,
     QuantizeConfig,
     Recipe,
+    RecoveryConfig,
     SearchConfig,
     TrainingConfig,
     ValidateConfig,
@@ -145,16 +146,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def recipe(headless: Path, data: Path) -> Recipe:
     """Everything short; the budget is so wide that the first candidate keeps it whatever it learns."""
-    short = DistillConfig(epochs=2.0, learning_rate=5e-4, evaluations=2)
     return Recipe(
         model=str(headless),
         data=DataConfig(path=str(data), max_length=48),
         budget=Budget(max_drop=0.5),
         finetune=TrainingConfig(epochs=3.0, learning_rate=2e-3, evaluations=2),
-        distill=short,
-        prune=PruneConfig(importance_rows=64, recovery=replace(short, epochs=8.0, evaluations=4)),
+        distill=DistillConfig(epochs=2.0, learning_rate=5e-4, evaluations=2),
+        prune=PruneConfig(
+            importance_rows=64, recovery=RecoveryConfig(epochs=8.0, learning_rate=5e-4, evaluations=4)
+        ),
         quantize=QuantizeConfig(calibration_rows=32),
-        search=SearchConfig(max_trials=2, trial_rows=200, max_attempts=2),
+        search=SearchConfig(min_trials=2, max_trials=2, trial_rows=200, max_attempts=2),
         validate=ValidateConfig(inputs=8, rounds=4, resamples=200, min_agreement=0.5),
     )
 

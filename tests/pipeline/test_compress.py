@@ -96,7 +96,7 @@ def test_the_candidates_say_why(finished: FinishedRun) -> None:
     assert candidates["tiny"].final_drop == finished.verdict.validation_drop
     assert candidates["tiny"].decision.startswith("chosen; built: lost")
     assert candidates["small"].decision.startswith("tried, and not built")
-    assert candidates["full"].decision == "not tried: all 2 trials were used on cheaper candidates"
+    assert candidates["full"].decision == "not tried: 'tiny' costs less and is expected to keep the budget"
     assert all(
         candidate.latency_is_measured and candidate.latency_ms > 0 for candidate in candidates.values()
     )
@@ -169,7 +169,7 @@ def test_new_calibration_rows_quantize_export_and_validate_again(copied: Path, r
 
 def test_bounds_of_the_search_alone_do_nothing_again(copied: Path, recipe: Recipe) -> None:
     heard = Listener()
-    compress(changed(recipe, "search", max_trials=1, max_attempts=1), copied, heard)
+    compress(changed(recipe, "search", min_trials=1, max_trials=1, max_attempts=1), copied, heard)
     assert heard.done == ()
     assert not (copied / "02-distill" / "trial-small").exists()  # this run has not asked for it
 

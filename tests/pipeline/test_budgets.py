@@ -38,28 +38,35 @@ def put_trial_drop(run: Path, name: str, drop: float) -> None:
     write_json(file, replace(record, facts=record.facts | {"drop": drop}))
 
 
-def test_a_larger_structure_is_taken_for_the_drop_unless_the_size_forbids_it(
+def test_a_size_limit_takes_the_structure_that_meets_it_whatever_its_trial_lost(
     copied: Path, recipe: Recipe
 ) -> None:
     put_trial_drop(copied, "tiny", 5.0)
     put_trial_drop(copied, "small", 0.0)
-    once, heard = replace(recipe, search=replace(recipe.search, max_attempts=1)), Listener()
-    compress(once, copied, heard)
-    assert built(heard) == ["small"]
-    assert chosen(copied).name == "small"
-    decision = candidates(copied)["tiny"].decision
-    assert decision == "tried, and not built: another was expected to keep the budget at less cost"
-
+    once = replace(recipe, search=replace(recipe.search, max_attempts=1))
     tokenizer_bytes = (copied / "bundle" / "onnxruntime" / "tokenizer.json").stat().st_size
     sizes = {name: candidate.size_bytes for name, candidate in candidates(copied).items()}
     limit = (sizes["tiny"] + sizes["small"]) // 2 + BUNDLE_OVERHEAD_BYTES + tokenizer_bytes
     limited, heard = replace(once, budget=replace(once.budget, max_size_bytes=limit)), Listener()
     verdict = compress(limited, copied, heard)
     assert built(heard) == ["tiny"]
+    assert heard.done == ()
     assert chosen(copied).name == "tiny"
-    assert verdict.size_bytes <= limit
-    assert verdict.passed, "what was built kept the drop, whatever its trial had said"
     assert "over the limit of" in candidates(copied)["small"].decision
+    assert verdict.size_bytes <= limit
+    assert verdict.passed, "what was built keeps the drop, whatever its trial said"
+
+
+def test_a_larger_structure_is_taken_where_its_trial_lost_less(copied: Path, recipe: Recipe) -> None:
+    put_trial_drop(copied, "tiny", 5.0)
+    put_trial_drop(copied, "small", 0.0)
+    heard = Listener()
+    compress(replace(recipe, search=replace(recipe.search, max_attempts=1)), copied, heard)
+    assert built(heard) == ["small"]
+    assert chosen(copied).name == "small"
+    decision = candidates(copied)["tiny"].decision
+    assert decision == "tried, and not built: another was expected to keep the budget at less cost"
+    assert not (copied / "03-prune" / "tiny").exists()  # the folder tells of this run only
 
 
 def test_an_impossible_budget_exits_4_and_hands_over_the_best(

@@ -48,7 +48,9 @@ _RESULTS = (VERDICT_NAME, _REPORT_NAME, _CANDIDATES_NAME)
 
 
 def compress(recipe: Recipe, out: Path, progress: Progress) -> Verdict:
-    """Runs the recipe in the folder `out`; finished steps that are found there are not done again.
+    """Runs the recipe in the folder `out`.
+
+    Finished steps that are found there are not done again; at the end, those of an older recipe are removed.
 
     Returns:
         The verdict; it is also in ``out/verdict.json``, with the report beside it. A budget that is not met is a

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from edgesmith.report.load import load_run
+from edgesmith.report.load import Run, load_run
 
-COLUMNS = (
+COLUMNS: tuple[tuple[str, Callable[[Run], object]], ...] = (
     ("seed", lambda run: run.verdict.seed),
     ("passed", lambda run: run.verdict.passed),
     ("structure", lambda run: next((row.name for row in run.candidates if row.chosen), "-")),

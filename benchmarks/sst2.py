@@ -20,14 +20,12 @@ ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SST2_DATA", ROOT.parent / "shared" / "data" / "glue" / "SST-2"))
 BUDGETS = {"1.5%": "sst2", "0.2%": "sst2-lossless"}
 SETTINGS = (
-    "finetune.epochs=3",
-    "finetune.batch_size=64",
-    "finetune.learning_rate=7e-5",
     "finetune.evaluations=6",
     "distill.batch_size=64",
-    "distill.epochs=0.5",
+    "distill.epochs=0.25",
     "distill.learning_rate=3e-4",
     "prune.recovery.batch_size=64",
+    "prune.recovery.epochs=5",
 )
 
 
@@ -48,7 +46,7 @@ def main(runs: Path) -> None:
 def compress(model: Path, drop: str, folder: Path) -> None:
     """One run, in a process of its own."""
     job = [sys.executable, "-m", "edgesmith", "compress", str(model), "--data", str(DATA)]
-    job += ["--max-drop", drop, "--output", str(folder)]
+    job += ["--max-drop", drop, "--runtime", "onnxruntime,litert", "--output", str(folder)]
     for setting in SETTINGS:
         job += ["--set", setting]
     outcome = subprocess.run(job, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})

@@ -27,6 +27,20 @@ def test_units_are_removed_over_all_layers_together():
     ]
 
 
+def test_the_last_layers_neurons_can_have_a_share_of_their_own():
+    structure = Structure(depth=3, neurons=1 / 3, last_neurons=1.0)
+    smaller, _ = prune_units(whole_compact(), structure, [random_batch()])
+    first, second, last = shape_of(smaller.config).neurons
+    assert (first + second, last) == (32, 48)  # a third of 2 x 48, and all of 48
+    only_last = Structure(depth=3, last_neurons=1 / 3)
+    assert not only_last.keeps_all_units
+    assert shape_of(prune_units(whole_compact(), only_last, [random_batch()])[0].config).neurons == (
+        48,
+        48,
+        16,
+    )
+
+
 def test_heads_alone_can_be_removed():
     smaller, _ = prune_units(whole_compact(), Structure(depth=3, heads=0.5), [random_batch()])
     assert shape_of(smaller.config).neurons == (48, 48, 48)

@@ -71,9 +71,15 @@ def test_the_ladder_rises_from_a_third_of_the_layers_to_the_whole_teacher():
         assert shape.vocab == 9000
         assert shape.depth == structure.depth
         assert shape.heads == (round(12 * structure.heads),) * shape.depth
-        assert shape.neurons == (round(1536 * structure.neurons),) * shape.depth
         assert shape.embedding_rank == (structure.embedding_rank or 384)
         assert (shape.hidden, shape.head_dim, shape.positions) == (384, 32, 128)
+    assert [shape.neurons for _, shape in rungs.values()] == [
+        (768, 768),
+        (768, 768, 768),
+        (768, 768, 1536),
+        (1536,) * 4,
+        (1536,) * 6,
+    ]
     assert rungs["full"][1] == EncoderShape(**{**vars(MINILM), "vocab": 9000})
 
 

@@ -19,21 +19,30 @@ def prune_units(model: Encoder, structure: Structure, batches: Sequence[Batch]) 
     """Removes the heads and neurons with the least Fisher information, over all layers together.
 
     Args:
+        structure: where it has a share of its own for the last layer's neurons, these are ranked alone.
         batches: of labelled training rows, which the information is measured on.
 
     Returns:
         The smaller model, and what was removed, in words.
     """
-    if structure.heads == 1 and structure.neurons == 1:
+    if structure.keeps_all_units:
         return model, ["every head and FFN neuron stays"]
     importance = fisher_importance(model, batches)
     heads = select_units(importance.heads, structure.heads, 1)
-    neurons = select_units(importance.neurons, structure.neurons, NEURON_MULTIPLE)
+    neurons = _select_neurons(importance.neurons, structure)
     smaller = keep_units(model, heads, neurons)
     return smaller, [
         f"heads kept by layer, by Fisher information: {_counts(heads, importance.heads)}",
         f"FFN neurons kept by layer, likewise: {_counts(neurons, importance.neurons)}",
     ]
+
+
+def _select_neurons(importance: Sequence[Tensor], structure: Structure) -> list[Tensor]:
+    if structure.last_neurons is None:
+        return select_units(importance, structure.neurons, NEURON_MULTIPLE)
+    *others, last = importance
+    kept = select_units(others, structure.neurons, NEURON_MULTIPLE) if others else []
+    return [*kept, *select_units([last], structure.last_neurons, NEURON_MULTIPLE)]
 
 
 def prune_embedding(

@@ -193,7 +193,7 @@ def _recover(
 def _is_lossless(bench: Workbench, candidate: Candidate) -> bool:
     """Whether nothing was removed but inputs that no training row uses."""
     structure = candidate.structure
-    is_whole = structure.depth == len(bench.teacher.layers) and structure.heads == structure.neurons == 1
+    is_whole = structure.depth == len(bench.teacher.layers) and structure.keeps_all_units
     return is_whole and structure.embedding_rank is None and bench.modality.trims_losslessly
 
 

@@ -43,6 +43,8 @@ class Structure:
     Attributes:
         depth: layers kept.
         heads, neurons: fraction of the kept layers' heads and FFN neurons that stay, in (0, 1].
+        last_neurons: the same for the last layer alone, which computes one token where the head reads no other: its
+            neurons cost bytes and hardly any time. None ranks them with the other layers'.
         embedding_rank: rank of the factorised word table; None leaves it whole.
         vocab_size: most tokens the tokenizer may keep; None keeps every token.
     """
@@ -50,8 +52,13 @@ class Structure:
     depth: int
     heads: float = 1.0
     neurons: float = 1.0
+    last_neurons: float | None = None
     embedding_rank: int | None = None
     vocab_size: int | None = None
+
+    @property
+    def keeps_all_units(self) -> bool:
+        return self.heads == self.neurons == 1 and self.last_neurons in (None, 1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,31 @@ from dataclasses import dataclass, replace
 from edgesmith.recipe import Budget, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 
-LADDER: dict[str, tuple[float, float, float, float | None]] = {
-    "tiny": (1 / 3, 0.5, 0.5, 0.25),
-    "small": (1 / 2, 0.5, 0.5, 1 / 3),
-    "medium": (1 / 2, 1.0, 0.75, 1 / 3),
-    "large": (2 / 3, 1.0, 1.0, 1 / 3),
-    "full": (1.0, 1.0, 1.0, None),
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """A candidate in fractions of its teacher.
+
+    Attributes:
+        depth: of the layers.
+        rank: of the word table, over the width; None leaves the table whole.
+        heads, neurons, last_neurons: as in `Structure`.
+    """
+
+    depth: float
+    rank: float | None
+    heads: float = 1.0
+    neurons: float = 1.0
+    last_neurons: float | None = None
+
+
+LADDER = {
+    "tiny": Rung(depth=1 / 3, heads=0.5, neurons=0.5, rank=1 / 4),
+    "small": Rung(depth=1 / 2, heads=0.5, neurons=0.5, rank=1 / 3),
+    "medium": Rung(depth=1 / 2, neurons=0.5, last_neurons=1.0, rank=1 / 3),
+    "large": Rung(depth=2 / 3, rank=1 / 3),
+    "full": Rung(depth=1.0, rank=None),
 }
-"""Name -> fraction of layers, heads, FFN neurons, and embedding rank over the width (None: not factorised)."""
 
 RANK_MULTIPLE = 16
 
@@ -27,24 +44,33 @@ def ladder(teacher: EncoderShape, vocab: int) -> dict[str, tuple[Structure, Enco
     Args:
         vocab: tokens that vocabulary trimming leaves; 0 for images, which have no table to factorise either.
     """
-    return {name: _rung(teacher, vocab, *fractions) for name, fractions in LADDER.items()}
+    return {name: _scale(teacher, vocab, rung) for name, rung in LADDER.items()}
 
 
-def _rung(
-    teacher: EncoderShape, vocab: int, depth: float, heads: float, neurons: float, rank: float | None
-) -> tuple[Structure, EncoderShape]:
-    layers = max(1, round(teacher.depth * depth))
+def _scale(teacher: EncoderShape, vocab: int, rung: Rung) -> tuple[Structure, EncoderShape]:
+    layers = max(1, round(teacher.depth * rung.depth))
     width = (
         None
-        if rank is None or not teacher.vocab
-        else max(RANK_MULTIPLE, round(teacher.hidden * rank / RANK_MULTIPLE) * RANK_MULTIPLE)
+        if rung.rank is None or not teacher.vocab
+        else max(RANK_MULTIPLE, round(teacher.hidden * rung.rank / RANK_MULTIPLE) * RANK_MULTIPLE)
     )
-    structure = Structure(depth=layers, heads=heads, neurons=neurons, embedding_rank=width)
+    structure = Structure(
+        depth=layers,
+        heads=rung.heads,
+        neurons=rung.neurons,
+        last_neurons=rung.last_neurons,
+        embedding_rank=width,
+    )
+    last = rung.neurons if rung.last_neurons is None else rung.last_neurons
+    neurons = [rung.neurons] * (layers - 1) + [last]
     shape = replace(
         teacher,
         vocab=vocab,
-        heads=tuple(max(1, round(count * heads)) for count in teacher.heads[:layers]),
-        neurons=tuple(max(1, round(count * neurons)) for count in teacher.neurons[:layers]),
+        heads=tuple(max(1, round(count * rung.heads)) for count in teacher.heads[:layers]),
+        neurons=tuple(
+            max(1, round(count * share))
+            for count, share in zip(teacher.neurons[:layers], neurons, strict=True)
+        ),
         embedding_rank=width or teacher.embedding_rank,
     )
     return structure, shape

@@ -98,6 +98,13 @@ def test_conditions_are_recorded():
     assert result.mean_tokens == {"artifact": 9.5}
 
 
+@pytest.mark.parametrize(("cpu_per_ns", "share"), [(1.0, 1.0), (0.4, 0.4), (2.0, 1.0)])
+def test_what_other_programs_took_is_recorded(cpu_per_ns, share):
+    bench = Bench({"artifact": constant(100)})
+    result = bench.time("ab", rounds=5, cpu_clock=lambda: int(bench.now * cpu_per_ns))
+    assert result.cpu_share == pytest.approx(share)
+
+
 def test_real_clock_gives_positive_times():
     result = time_interleaved(
         {"sum": sum}, {"sum": [range(1000), range(2000)]}, rounds=3, threads=1, mean_tokens={}

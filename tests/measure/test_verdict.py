@@ -181,6 +181,13 @@ def test_other_warnings():
     assert "not on raspberry-pi-5" in elsewhere
 
 
+@pytest.mark.parametrize(("share", "warned"), [(1.0, False), (0.95, False), (0.62, True)])
+def test_a_busy_machine_is_named(share, warned):
+    warnings = verdict(latencies=dataclasses.replace(latencies(), cpu_share=share)).warnings
+    assert len(warnings) == warned
+    assert not warned or "had 62% of a core" in warnings[0]
+
+
 def test_a_missing_latency_is_an_error():
     with pytest.raises(MeasureError, match=r"latency of int8, eager is missing, got artifact, fp32"):
         verdict(latencies=latencies({"artifact": 1.0, "fp32": 2.0}))

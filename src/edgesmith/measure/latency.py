@@ -27,6 +27,7 @@ def time_interleaved(
     warmup: int = 2,
     seed: int = 0,
     clock: Callable[[], int] = time.perf_counter_ns,
+    cpu_clock: Callable[[], int] = time.process_time_ns,
 ) -> Latencies:
     """Times artifacts side by side, so that a machine that slows down slows them all.
 
@@ -42,6 +43,7 @@ def time_interleaved(
         warmup: passes that are not timed.
         seed: of the order of turns.
         clock: nanoseconds, monotonic.
+        cpu_clock: nanoseconds that this process computed; what is missing, other programs had.
 
     Raises:
         MeasureError: no artifact, no input, no round, or artifacts that do not have the same inputs.
@@ -52,17 +54,20 @@ def time_interleaved(
     with _gc_paused():
         for _, index, name in _turns(names, n, warmup, seed):
             runs[name](inputs[name][index])
+        begin, cpu_begin = clock(), cpu_clock()
         for turn, index, name in _turns(names, n, rounds, seed + 1):
             run, value = runs[name], inputs[name][index]
             start = clock()
             run(value)
             elapsed[name][turn, index] = clock() - start
+        wall, cpu = clock() - begin, cpu_clock() - cpu_begin
     return Latencies(
         samples={name: _sample(values) for name, values in elapsed.items()},
         rounds=rounds,
         inputs=n,
         threads=threads,
         mean_tokens=dict(mean_tokens),
+        cpu_share=min(1.0, cpu / max(1, wall)),
     )
 
 

@@ -17,6 +17,7 @@ _SIGNIFICANT = 0.05
 _HELD_IN_PIECES = (
     100  # English BERT has 8 pieces of Cyrillic, 4 of Greek, 2 of Arabic: it spelled them before, too
 )
+_QUIET = 0.95  # of a core; an idle machine gives 0.99 and more
 _CLEAR_LEAD = 0.01  # a teacher that leads a linear model by less than a point proves little
 
 
@@ -186,6 +187,11 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
         )
     if evidence.coverage:
         yield from _vocabulary_warnings(evidence.coverage, max_drop)
+    if evidence.latencies.cpu_share < _QUIET:
+        yield (
+            f"the machine was busy: the timed run had {evidence.latencies.cpu_share:.0%} of a core, so latencies and their "
+            "ratios are not to be trusted. Remove 06-validate and run again when it is idle"
+        )
     if recipe.target != "host":
         yield f"latency and memory were measured on the machine that ran edgesmith, not on {recipe.target}"
 

@@ -222,9 +222,10 @@ class _Run:
             for runtime in recipe.runtimes
         }
         built = Built(candidate=candidate, plan=plan_path / PLAN_NAME, exports=exports)
-        lost = f"{100 * built.drop:+.2f} points on {len(bench.validation_rows):,} validation rows"
+        change = "lost" if built.drop >= 0 else "gained"
+        points = f"{100 * abs(built.drop):.2f} points on {len(bench.validation_rows):,} validation rows"
         return replace(
-            built, candidate=replace(candidate, final_drop=built.drop, decision=f"built: lost {lost}")
+            built, candidate=replace(candidate, final_drop=built.drop, decision=f"built: {change} {points}")
         )
 
     def _validate(self, best: Built) -> Verdict:

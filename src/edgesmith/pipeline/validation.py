@@ -29,6 +29,7 @@ from edgesmith.pipeline.artifacts import Baseline, feeds_of, predict_with_runtim
 from edgesmith.pipeline.bench import Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Latencies
+from edgesmith.report.units import counted
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.load import load_bundle
 from edgesmith.runtime.predictor import open_session
@@ -82,7 +83,7 @@ def validate(bench: Workbench, artifacts: Sequence[Artifact], folder: Path) -> S
         {"runtimes": facts},
         (
             f"all {len(rows):,} rows of the test split, through the bundle's own preprocessing and runtime",
-            f"{len(timed)} real inputs timed in {settings.rounds} interleaved rounds, {settings.threads} thread(s)",
+            f"{len(timed)} real inputs timed in {settings.rounds} interleaved rounds, {counted(settings.threads, 'thread')}",
         ),
     )
 

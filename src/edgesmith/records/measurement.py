@@ -74,6 +74,7 @@ class Latencies:
         rounds: passes over the inputs; within a round the artifacts take turns on each input.
         inputs: number of distinct real inputs.
         mean_tokens: mean input length in tokens, as the artifact's own tokenizer counts.
+        cpu_share: CPU time over wall time of the run, at most 1: with less, other programs took turns on its core.
     """
 
     samples: dict[str, LatencySample]
@@ -82,6 +83,7 @@ class Latencies:
     threads: int
     batch: int = 1
     mean_tokens: dict[str, float] = field(default_factory=dict)
+    cpu_share: float = 1.0
 
 
 _FEATURES = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from edgesmith.errors import RecipeError
@@ -47,6 +47,7 @@ recipes = st.builds(
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(recipe=recipes)
+@example(recipe=Recipe(model="m", data=DataConfig(path="a\x85b", text="\u2028 \u2029", label="größe")))
 def test_a_recipe_survives_its_file(recipe: Recipe, tmp_path: Path) -> None:
     recipe.save(tmp_path / "recipe.yaml")
     assert Recipe.load(tmp_path / "recipe.yaml") == recipe

@@ -252,7 +252,7 @@ class Recipe:
         _require(self.version == RECIPE_VERSION, "version", self.version, f"{RECIPE_VERSION} (this release)")
 
     def save(self, path: str | Path) -> None:
-        write_text(path, yaml.safe_dump(to_dict(self), sort_keys=False, allow_unicode=True))
+        write_text(path, yaml.dump(to_dict(self), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
     @staticmethod
     def load(path: str | Path) -> Recipe:
@@ -268,6 +268,17 @@ class Recipe:
         except (yaml.YAMLError, UnicodeDecodeError) as problem:
             raise RecipeError(f"{path}: not valid YAML ({str(problem).splitlines()[0]}).") from None
         return from_dict(Recipe, data)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Escapes the line breaks of Unicode, which YAML reads as plain ones; other letters stay as they are."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        is_broken = not set(text).isdisjoint("\x85\u2028\u2029")
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if is_broken else None)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 _SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

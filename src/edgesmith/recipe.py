@@ -160,7 +160,7 @@ class QuantizeConfig:
     """
 
     calibration_rows: int = 256
-    max_divergence: float = 0.02
+    max_divergence: float = 0.005
     higher: Literal["fp16", "fp32"] = "fp16"
 
     def __post_init__(self) -> None:

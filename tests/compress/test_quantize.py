@@ -17,9 +17,14 @@ from edgesmith.compress.quantize import (
     quantizable_layers,
     quantize_activation,
     quantize_weight,
-    simulated_int8,
+    simulated,
     uniform_plan,
 )
+
+
+def in_int8(*layers):
+    return dict.fromkeys(layers, "int8")
+
 
 INPUTS = {
     "both signs": torch.linspace(-3.1, 7.3, 60).view(1, 5, 12),
@@ -76,6 +81,15 @@ def test_weights_are_symmetric_with_a_scale_for_each_row():
     weight = torch.tensor([[1.27, -0.634, 0.004, 0.0], [-12.7, 6.34, 0.04, 0.06]])
     expected = [[1.27, -0.63, 0.0, 0.0], [-12.7, 6.3, 0.0, 0.1]]  # steps of 0.01 and 0.1
     torch.testing.assert_close(quantize_weight(weight), torch.tensor(expected))
+
+
+def test_int4_has_fifteen_steps_and_floating_point_formats_round():
+    weight = torch.tensor([[0.7, -0.26, 0.04, 0.1]])
+    torch.testing.assert_close(quantize_weight(weight, "int4"), torch.tensor([[0.7, -0.3, 0.0, 0.1]]))
+    assert torch.equal(quantize_weight(weight, "fp16"), weight.half().float())
+    assert quantize_weight(weight, "fp32") is weight
+    many = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
+    assert all(len(row.unique()) <= 15 for row in quantize_weight(many, "int4"))
 
 
 def test_rows_of_zeros_stay_and_the_round_trip_is_idempotent():
@@ -136,7 +150,7 @@ def test_simulated_layers_compute_with_rounded_weights_and_inputs():
     hidden = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     expected = quantize_activation(hidden) @ quantize_weight(linear.weight.detach()).T + linear.bias
     before = linear(hidden)
-    with simulated_int8(model, ["layers.1.ffn.intermediate", "embeddings.word"]):
+    with simulated(model, in_int8("layers.1.ffn.intermediate", "embeddings.word")):
         torch.testing.assert_close(linear(hidden), expected)
         row = model.embeddings.word(torch.tensor([4]))
     torch.testing.assert_close(row[0], quantize_weight(model.embeddings.word.weight.detach())[4])
@@ -148,7 +162,7 @@ def test_the_model_is_left_as_before():
     weights = {name: (value.data_ptr(), value.clone()) for name, value in model.state_dict().items()}
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
     expected = logits_of(model, batch)
-    with pytest.raises(RuntimeError, match="stopped"), simulated_int8(model, list(quantizable_layers(model))):
+    with pytest.raises(RuntimeError, match="stopped"), simulated(model, in_int8(*quantizable_layers(model))):
         assert not torch.equal(logits_of(model, batch), expected)
         raise RuntimeError("stopped")
     assert torch.equal(logits_of(model, batch), expected)
@@ -181,16 +195,17 @@ def test_divergence_is_zero_without_layers_and_grows_with_them():
     model, batches = tiny_compact(), [random_batch(), random_batch(seed=1)]
     divergence = Divergence(model, batches)
     layers = list(quantizable_layers(model))
-    assert divergence([]) == 0.0
-    assert divergence([layers[0]]) > 0
-    assert divergence(layers) > max(divergence([layer]) for layer in layers) / 2
-    assert divergence([]) == 0.0  # nothing of it stays
+    assert divergence({}) == 0.0
+    assert divergence(in_int8(layers[0])) > 0
+    assert divergence(in_int8(*layers)) > max(divergence(in_int8(layer)) for layer in layers) / 2
+    assert divergence(dict.fromkeys(layers, "int4")) > 10 * divergence(in_int8(*layers))
+    assert divergence({}) == 0.0  # nothing of it stays
 
 
 def test_divergence_is_the_mean_kl_to_the_whole_model():
     model, batches = tiny_compact(), [random_batch()]
     layers = ["layers.0.attention.qkv", "pooler"]
     reference = logits_of(model, batches[0]).log_softmax(dim=-1)
-    with simulated_int8(model, layers):
+    with simulated(model, in_int8(*layers)):
         expected = mean_divergence([reference], [logits_of(model, batches[0])])
-    assert Divergence(model, batches)(layers) == pytest.approx(expected)
+    assert Divergence(model, batches)(in_int8(*layers)) == pytest.approx(expected)

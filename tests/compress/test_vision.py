@@ -109,5 +109,5 @@ def test_every_matrix_is_quantizable_and_positions_are_a_small_table():
 
 def test_divergence_of_nothing_is_nothing_and_of_all_is_something():
     divergence = Divergence(tiny_compact_vit(), [random_pixels(8, SIZE)])
-    assert divergence([]) == pytest.approx(0, abs=1e-9)
-    assert 0 < divergence(["embeddings.patch", "classifier"]) < 1
+    assert divergence({}) == pytest.approx(0, abs=1e-9)
+    assert 0 < divergence({"embeddings.patch": "int8", "classifier": "int8"}) < 1

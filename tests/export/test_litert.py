@@ -12,9 +12,16 @@ pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install
 
 from ai_edge_litert.schema_py_generated import Model
 from ai_edge_litert.tools import flatbuffer_utils
+from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
-from edgesmith.compress.quantize import is_small_table, plan_layer, quantizable_layers, uniform_plan
+from edgesmith.compress.quantize import (
+    is_small_table,
+    plan_layer,
+    quantizable_layers,
+    simulated,
+    uniform_plan,
+)
 from edgesmith.errors import BundleError, ExportError, UnsupportedError
 from edgesmith.export.litert import buckets, export_graph, lower, read_back
 from edgesmith.records import LayerPlan, Plan
@@ -111,6 +118,28 @@ def test_a_mixed_plan_is_stored_as_it_says(graph, student, folder):
     batch = random_batch([5, 21, 38])
     found, expected = LiteRTSession(artifact.path).run(feeds(batch)), logits_of(student, batch).numpy()
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+
+
+def test_int4_halves_int8_and_computes_what_was_simulated(graph, student, folder):
+    """On layers that follow no norm: the converter folds a norm's scale into the matrix behind it."""
+    linear = [
+        name
+        for name, module in quantizable_layers(student).items()
+        if isinstance(module, nn.Linear) and not name.endswith(("attention.qkv", "ffn.intermediate"))
+    ]
+    batch, artifacts = random_batch([5, 21, 38]), {}
+    for dtype in ("int8", "int4"):
+        entries = [plan_layer(name, student.get_submodule(name), dtype) for name in linear]
+        artifacts[dtype] = lower(graph, Plan(layers=tuple(entries)), folder / f"{dtype}.tflite")
+        assert set(artifacts[dtype].stored.values()) == {dtype}
+    weights = sum(student.get_submodule(name).weight.numel() for name in linear)
+    saved = artifacts["int8"].path.stat().st_size - artifacts["int4"].path.stat().st_size
+    assert saved == pytest.approx(weights / 2, rel=0.05)
+    found = LiteRTSession(artifacts["int4"].path).run(feeds(batch))
+    exact = logits_of(student, batch).numpy()
+    with simulated(student, dict.fromkeys(linear, "int4")):
+        expected = logits_of(student, batch).numpy()
+    assert np.abs(found - expected).max() < 0.2 * np.abs(exact - expected).max()
 
 
 def _scale_vectors(path: Path) -> list[int]:

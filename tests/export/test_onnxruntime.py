@@ -25,7 +25,7 @@ from edgesmith.compress.quantize import (
     plan_layer,
     quantizable_layers,
     quantize_weight,
-    simulated_int8,
+    simulated,
     uniform_plan,
 )
 from edgesmith.compress.structure import factorise_embedding, keep_layers, keep_positions
@@ -125,7 +125,7 @@ def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
     artifact = lower(tmp_path / "graph.onnx", plan, tmp_path / "model.onnx")
     assert artifact.stored == {entry.layer: "int8" for entry in plan.layers}
     batch = random_batch((8,), pairs=False)
-    with simulated_int8(model, list(artifact.stored)):
+    with simulated(model, dict.fromkeys(artifact.stored, "int8")):
         np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-3)
 
 
@@ -139,7 +139,7 @@ def test_the_simulation_is_what_the_runtime_computes(student, lowered):
             if name in halved:
                 module.weight.copy_(module.weight.half().float())
     for batch in sentences(pairs=True)[:-1]:
-        with simulated_int8(model, int8):
+        with simulated(model, dict.fromkeys(int8, "int8")):
             np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-4)
 
 

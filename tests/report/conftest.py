@@ -181,7 +181,7 @@ def write_run(tmp_path):
         )
         write_json(path / "environment.json", environment)
         write_json(path / "candidates.json", list(candidates))
-        write_json(path / "04-quantize" / "half" / "plan.json", PLAN)
+        write_json(path / "04-quantize" / "half" / "plan-onnxruntime.json", PLAN)
         for folder, record in (STEPS | (steps or {})).items():
             write_json(path / folder / "step.json", record)
         if has_weights:

@@ -5,6 +5,7 @@ from math import prod
 
 import pytest
 
+from edgesmith.records import Plan
 from edgesmith.report.anatomy import anatomy, components
 from edgesmith.report.load import load_run
 
@@ -18,6 +19,13 @@ def test_components_are_counted_from_tensors_and_plan(write_run):
     assert found["attention"] == 4 * (384 * 192 + 384)
     assert found["FFN"] == 2 * 384 * 700 + 4 * 384  # the plan keeps its weight in fp16
     assert found["head"] == 4 * 2 * 384
+
+
+def test_two_int4_weights_share_a_byte(write_run):
+    run = load_run(write_run())
+    halved = Plan(layers=tuple(replace(entry, weight="int4") for entry in run.plan.layers))
+    found = {part.name: part.artifact_bytes for part in components(replace(run, plan=halved))}
+    assert found["FFN"] == 384 * 700 // 2 + 4 * 384
 
 
 def test_the_teacher_has_four_bytes_a_parameter(write_run):

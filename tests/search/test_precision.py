@@ -1,94 +1,137 @@
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import product
 
 import numpy as np
 import pytest
 
-from edgesmith.search.precision import REPAIRS, assign_precision, verify_precision
+from edgesmith.search.precision import REPAIRS, Precision, assign_precision, verify_precision
 
 
-def best_saving(sensitivity, saved, budget) -> int:
-    """By trying every subset."""
-    layers = list(sensitivity)
-    return max(
-        sum(saved[layer] for layer in chosen)
-        for size in range(len(layers) + 1)
-        for chosen in combinations(layers, size)
-        if sum(sensitivity[layer] for layer in chosen) <= budget
+def options_of(int8, sizes=None, int4=None):
+    """FP16, INT8 and, where given, INT4 for each layer, from its divergences and its FP16 bytes."""
+    options = {}
+    for layer, divergence in int8.items():
+        size = (sizes or {}).get(layer, 100)
+        options[layer] = [Precision("fp16", size, 0.0), Precision("int8", size // 2, divergence)]
+        if int4:
+            options[layer].append(Precision("int4", size // 4, int4[layer]))
+    return options
+
+
+def fewest_bytes(options, budget) -> int:
+    """By trying every combination."""
+    return min(
+        sum(option.bytes for option in chosen)
+        for chosen in product(*options.values())
+        if sum(option.divergence for option in chosen) <= budget
     )
+
+
+def dtypes(chosen):
+    return {layer: option.dtype for layer, option in chosen.items()}
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])
 @pytest.mark.parametrize("seed", range(8))
-def test_as_many_bytes_are_saved_as_by_trying_everything(seed, scale):
+def test_no_combination_has_fewer_bytes(seed, scale):
     """Divergences of one layer are often below a solver's tolerances; the answer must not depend on their unit."""
     rng = np.random.default_rng(seed)
-    sensitivity = {f"layer {i}": scale * float(rng.lognormal()) for i in range(9)}
-    saved = {layer: int(rng.integers(1_000, 2_000_000)) for layer in sensitivity}
+    int8 = {f"layer {i}": scale * float(rng.lognormal()) for i in range(7)}
+    int4 = {layer: divergence * float(rng.uniform(2, 20)) for layer, divergence in int8.items()}
+    options = options_of(int8, {layer: int(rng.integers(1_000, 2_000_000)) for layer in int8}, int4)
     budget = scale * float(rng.uniform(0.5, 8))
-    chosen = assign_precision(sensitivity, saved, budget)
-    assert sum(sensitivity[layer] for layer in chosen) <= budget * (1 + 1e-6)
-    assert sum(saved[layer] for layer in chosen) == best_saving(sensitivity, saved, budget)
+    chosen = assign_precision(options, budget)
+    assert list(chosen) == list(options)
+    assert sum(option.divergence for option in chosen.values()) <= budget * (1 + 1e-6)
+    assert sum(option.bytes for option in chosen.values()) == fewest_bytes(options, budget)
 
 
 def test_a_small_gain_is_not_left_to_the_solvers_gap():
-    sensitivity = {"large": 0.5, "small": 0.5, "slightly larger than small": 0.5}
-    saved = {"large": 50_000_000, "small": 100, "slightly larger than small": 101}
-    assert assign_precision(sensitivity, saved, 1.0) == ["large", "slightly larger than small"]
+    options = options_of(
+        dict.fromkeys(("large", "small", "slightly larger"), 0.5),
+        {"large": 50_000_000, "small": 100, "slightly larger": 102},
+    )
+    chosen = dtypes(assign_precision(options, 1.0))
+    assert chosen == {"large": "int8", "small": "fp16", "slightly larger": "int8"}
 
 
-def test_without_a_budget_only_layers_that_cost_nothing_are_int8():
-    assert assign_precision({"a": 0.0, "b": 1e-9, "c": -1e-7}, {"a": 1, "b": 10, "c": 1}, 0.0) == ["a", "c"]
+def test_without_a_budget_only_layers_that_lose_nothing_are_integers():
+    chosen = assign_precision(options_of({"a": 0.0, "b": 1e-9, "c": -1e-7}), 0.0)
+    assert dtypes(chosen) == {"a": "int8", "b": "fp16", "c": "int8"}
 
 
-def test_a_large_budget_takes_every_layer_in_order():
-    sensitivity = {"b": 0.1, "a": 0.2, "c": 0.3}
-    assert assign_precision(sensitivity, dict.fromkeys(sensitivity, 5), 10.0) == ["b", "a", "c"]
+def test_a_large_budget_takes_the_smallest_of_every_layer():
+    int8 = {"b": 0.1, "a": 0.2}
+    assert set(dtypes(assign_precision(options_of(int8), 10.0)).values()) == {"int8"}
+    assert set(dtypes(assign_precision(options_of(int8, int4=int8), 10.0)).values()) == {"int4"}
 
 
 def test_negative_divergences_do_not_pay_for_others():
-    assert assign_precision({"a": -5.0, "b": 1.0}, {"a": 1, "b": 1}, 0.5) == ["a"]
+    assert dtypes(assign_precision(options_of({"a": -5.0, "b": 1.0}), 0.5)) == {"a": "int8", "b": "fp16"}
 
 
-SENSITIVITY = {f"layer {i}": float(i) for i in range(12)}
+def test_a_model_without_layers_has_no_precisions():
+    assert assign_precision({}, 1.0) == {}
+
+
+OPTIONS = options_of({f"layer {i}": float(i) for i in range(12)})
+
+
+def all_int8(*numbers):
+    return {f"layer {i}": OPTIONS[f"layer {i}"][1] for i in numbers}
 
 
 def test_what_keeps_the_budget_is_measured_once():
     asked = []
 
-    def divergence(layers):
-        asked.append(list(layers))
+    def divergence(kept):
+        asked.append(dtypes(kept))
         return 0.5
 
-    assert verify_precision(["layer 1", "layer 3"], SENSITIVITY, divergence, 0.5) == (
-        ["layer 1", "layer 3"],
-        0.5,
-    )
-    assert asked == [["layer 1", "layer 3"]]
+    chosen = all_int8(1, 3)
+    assert verify_precision(chosen, OPTIONS, divergence, 0.5) == (chosen, 0.5)
+    assert asked == [{"layer 1": "int8", "layer 3": "int8"}]
 
 
 def test_the_most_sensitive_layers_are_raised_until_the_budget_is_met():
-    def divergence(layers):
-        return sum(SENSITIVITY[layer] for layer in layers) ** 2 / 10  # more than the sum, as may happen
+    def divergence(kept):
+        return (
+            sum(option.divergence for option in kept.values()) ** 2 / 10
+        )  # more than the sum, as may happen
 
-    kept, joint = verify_precision(["layer 4", "layer 1", "layer 5", "layer 2"], SENSITIVITY, divergence, 1.0)
-    assert kept == ["layer 1", "layer 2"]
+    kept, joint = verify_precision(all_int8(4, 1, 5, 2), OPTIONS, divergence, 1.0)
+    assert dtypes(kept) == {"layer 4": "fp16", "layer 1": "int8", "layer 5": "fp16", "layer 2": "int8"}
     assert joint == pytest.approx(0.9)
+
+
+def test_a_layer_is_raised_by_one_step_at_a_time():
+    options = options_of({"a": 0.1, "b": 0.3}, int4={"a": 1.0, "b": 2.0})
+    steps = []
+
+    def divergence(kept):
+        steps.append(tuple(dtypes(kept).values()))
+        return sum(option.divergence for option in kept.values())
+
+    kept, _ = verify_precision(
+        {layer: several[2] for layer, several in options.items()}, options, divergence, 0.2
+    )
+    assert steps == [("int4", "int4"), ("int4", "int8"), ("int8", "int8"), ("int8", "fp16")]
+    assert dtypes(kept) == {"a": "int8", "b": "fp16"}
 
 
 def test_repairs_are_bounded():
     asked = []
 
-    def divergence(layers):
-        asked.append(len(layers))
+    def divergence(kept):
+        asked.append(list(dtypes(kept).values()).count("int8"))
         return 9.0
 
-    kept, joint = verify_precision(list(SENSITIVITY), SENSITIVITY, divergence, 1.0)
+    kept, joint = verify_precision(all_int8(*range(12)), OPTIONS, divergence, 1.0)
     assert asked == list(range(12, 12 - REPAIRS - 1, -1))
-    assert kept == [f"layer {i}" for i in range(12 - REPAIRS)]
+    assert list(dtypes(kept).values()) == ["int8"] * (12 - REPAIRS) + ["fp16"] * REPAIRS
     assert joint == 9.0
 
 
-def test_without_layers_there_is_nothing_to_raise():
-    assert verify_precision([], SENSITIVITY, lambda layers: 2.0, 1.0) == ([], 2.0)
+def test_without_lossy_layers_there_is_nothing_to_raise():
+    assert verify_precision({}, OPTIONS, lambda kept: 2.0, 1.0) == ({}, 2.0)

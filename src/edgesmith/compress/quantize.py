@@ -1,4 +1,4 @@
-"""Precision: how much each layer's outputs suffer from INT8, and the plan that follows.
+"""Precision: how much the outputs suffer when a layer is quantized, and the plan that follows.
 
 The arithmetic is that of the artifact at batch 1: weights symmetric with one scale an output channel (or a table's
 row), activations asymmetric with one scale an input, found as it arrives.
@@ -6,7 +6,7 @@ row), activations asymmetric with one scale an input, found as it arrives.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -16,7 +16,9 @@ from transformers import PreTrainedModel
 
 from edgesmith.data.encoding import model_inputs
 from edgesmith.records import LayerPlan, Plan
-from edgesmith.records.plan import WeightDtype
+from edgesmith.records.plan import BITS, LayerKind, WeightDtype
+
+INTEGERS: tuple[WeightDtype, ...] = ("int4", "int8")
 
 
 def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:
@@ -47,29 +49,38 @@ def is_small_table(layer: str) -> bool:
     )
 
 
+def layer_kind(module: nn.Module) -> LayerKind:
+    return "linear" if isinstance(module, nn.Linear) else "embedding"
+
+
 def plan_layer(
     name: str, module: nn.Module, weight: WeightDtype, *, sensitivity: float | None = None, reason: str = ""
 ) -> LayerPlan:
     """A plan entry for a module."""
-    is_linear = isinstance(module, nn.Linear)
+    kind = layer_kind(module)
     return LayerPlan(
         layer=name,
-        kind="linear" if is_linear else "embedding",
+        kind=kind,
         weight=weight,
-        activation="dynamic_int8" if is_linear and weight == "int8" else "none",
+        activation="dynamic_int8" if kind == "linear" and weight in INTEGERS else "none",
         sensitivity=sensitivity,
         reason=reason,
     )
 
 
-def quantize_weight(weight: Tensor) -> Tensor:
-    """Weight after a round trip through INT8, symmetric, one scale a row.
+def quantize_weight(weight: Tensor, dtype: WeightDtype = "int8") -> Tensor:
+    """Weight after a round trip: integers symmetric, with one scale a row; FP16 rounded; FP32 as it is.
 
     Args:
         weight: (rows, columns); a row is an output channel of a linear layer or a token of a table.
     """
-    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / 127
-    return (weight / scale).round().clamp(-127, 127) * scale
+    if dtype == "fp32":
+        return weight
+    if dtype == "fp16":
+        return weight.half().to(weight.dtype)
+    largest = (1 << (BITS[dtype] - 1)) - 1
+    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / largest
+    return (weight / scale).round().clamp(-largest, largest) * scale
 
 
 def quantize_activation(hidden: Tensor) -> Tensor:
@@ -87,19 +98,19 @@ def quantize_activation(hidden: Tensor) -> Tensor:
 
 
 @contextmanager
-def simulated_int8(model: PreTrainedModel, layers: Sequence[str]) -> Iterator[None]:
-    """Within it, the named layers compute as INT8 does; afterwards the model is as before."""
+def simulated(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> Iterator[None]:
+    """Within it, the named layers compute as a runtime does that stores them so; afterwards the model is as before."""
     modules = quantizable_layers(model)
-    chosen = [modules[name] for name in layers]
+    chosen = [modules[name] for name in dtypes]
     weights = [module.weight.data for module in chosen]
     hooks = [
         module.register_forward_pre_hook(_quantize_input)
-        for module in chosen
-        if isinstance(module, nn.Linear)
+        for module, dtype in zip(chosen, dtypes.values(), strict=True)
+        if isinstance(module, nn.Linear) and dtype in INTEGERS
     ]
     try:
-        for module, weight in zip(chosen, weights, strict=True):
-            module.weight.data = quantize_weight(weight)
+        for module, weight, dtype in zip(chosen, weights, dtypes.values(), strict=True):
+            module.weight.data = quantize_weight(weight, dtype)
         yield
     finally:
         for module, weight in zip(chosen, weights, strict=True):
@@ -127,7 +138,7 @@ def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> fl
 
 
 class Divergence:
-    """KL divergence to the reference outputs when some layers are INT8; the reference is computed once.
+    """KL divergence to the reference outputs when some layers are quantized; the reference is computed once.
 
     Args:
         batches: of calibration rows.
@@ -137,9 +148,9 @@ class Divergence:
         self._model, self._batches = model.eval(), batches
         self._reference = [F.log_softmax(logits, dim=-1) for logits in self._logits()]
 
-    def __call__(self, layers: Sequence[str]) -> float:
-        """Mean KL in nats a row with the named layers in INT8."""
-        with simulated_int8(self._model, layers):
+    def __call__(self, dtypes: Mapping[str, WeightDtype]) -> float:
+        """Mean KL in nats a row with the named layers stored so."""
+        with simulated(self._model, dtypes):
             return mean_divergence(self._reference, self._logits())
 
     @torch.no_grad()

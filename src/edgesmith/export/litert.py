@@ -5,8 +5,8 @@ Shapes are static there, so the file has one signature for each length bucket; a
 Lowering table (plan entry -> what the file holds; every one by `ai_edge_quantizer`):
 
 =====================================  ==========================================================================
-linear, int8 per channel, dynamic      FULLY_CONNECTED with INT8 weights, one scale an output channel; the kernel
-                                       quantizes its input as it arrives, one scale a token
+linear, int8 or int4 per channel,      FULLY_CONNECTED with integer weights, one scale an output channel; the kernel
+dynamic                                quantizes its input to INT8 as it arrives, one scale a token
 embedding, int8 per channel (row)      EMBEDDING_LOOKUP of INT8 rows, one scale a row
 fp16, any                              FP16 buffer and a DEQUANTIZE, folded when the file loads: computed in FP32
 fp32, any                              as it is
@@ -48,7 +48,12 @@ BUCKETS = (16, 32, 64, 128, 256, 512)
 
 _OPERATIONS = {"linear": TFLOperationName.FULLY_CONNECTED, "embedding": TFLOperationName.EMBEDDING_LOOKUP}
 _READERS = {operation.value for operation in _OPERATIONS.values()}
-_DTYPES = {TensorType.INT8: "int8", TensorType.FLOAT16: "fp16", TensorType.FLOAT32: "fp32"}
+_DTYPES = {
+    TensorType.INT4: "int4",
+    TensorType.INT8: "int8",
+    TensorType.FLOAT16: "fp16",
+    TensorType.FLOAT32: "fp32",
+}
 
 
 @dataclass(frozen=True)
@@ -208,8 +213,8 @@ def _class(module: nn.Module) -> str:
 
 def _add_to_recipe(work: quantizer.Quantizer, entry: LayerPlan) -> None:
     regex, operation = f"^{re.escape(entry.layer)}@", _OPERATIONS[entry.kind]
-    if entry.weight == "int8":
-        work.add_dynamic_config(regex, operation, num_bits=8)
+    if entry.weight in ("int4", "int8"):
+        work.add_dynamic_config(regex, operation, num_bits=int(entry.weight.removeprefix("int")))
     elif entry.weight == "fp16":
         work.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
 

@@ -15,9 +15,10 @@ from edgesmith.compress.quantize import uniform_plan
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
-from edgesmith.pipeline.bench import MODEL_FOLDER, PLAN_NAME, Workbench, accuracy
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Plan, read_json
+from edgesmith.report.load import plan_name
 from edgesmith.runtime.predictor import open_session
 
 PARITY_ROWS = 32
@@ -47,7 +48,7 @@ class Baseline:
 def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, folder: Path) -> StepResult:
     """Writes the student as the plan says, checks its graph against PyTorch, and weighs it on validation rows."""
     student = bench.load_student(model / MODEL_FOLDER)
-    decided, rows = read_json(Plan, plan / PLAN_NAME), bench.student_validation_rows
+    decided, rows = read_json(Plan, plan / plan_name(runtime)), bench.student_validation_rows
     writer = exporter(runtime)
     file = folder / writer.MODEL_NAME
     graph = file.with_stem("graph")

@@ -25,8 +25,6 @@ from edgesmith.records import Progress
 MODEL_FOLDER = "model"
 """In a step's folder: a model that `from_pretrained` opens."""
 
-PLAN_NAME = "plan.json"
-
 
 @dataclass(frozen=True)
 class Workbench:

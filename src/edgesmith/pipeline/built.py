@@ -13,6 +13,7 @@ from edgesmith.export.bundle import write_bundle
 from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import digest
 from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, read_json
+from edgesmith.report.load import plan_name
 from edgesmith.search.structure import cost
 
 
@@ -21,12 +22,12 @@ class Built:
     """A candidate that went through steps 2 to 5.
 
     Attributes:
-        plan: file of its precision plan.
+        plans: folder of its precision plans, one a runtime.
         exports: of each runtime, the record and the folder of its export.
     """
 
     candidate: Candidate
-    plan: Path
+    plans: Path
     exports: dict[str, tuple[StepRecord, Path]]
 
     def drop_on(self, runtime: str) -> float:
@@ -79,7 +80,7 @@ def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: 
         labels=bench.splits.label_names,
         max_length=bench.modality.max_length,
         preprocessing=bench.modality.preprocessing,
-        plan=read_json(Plan, built.plan),
+        plan=read_json(Plan, built.plans / plan_name(runtime)),
         session={"intra_op_num_threads": recipe.validate.threads},
         metrics={"validation_accuracy": facts["accuracy"], "validation_drop": facts["drop"]},
         provenance={

@@ -16,7 +16,7 @@ from edgesmith.models.device import prepare_torch
 from edgesmith.pipeline import steps
 from edgesmith.pipeline.analysis import analyze_teacher
 from edgesmith.pipeline.artifacts import Baseline, export_baseline, export_student
-from edgesmith.pipeline.bench import MODEL_FOLDER, PLAN_NAME, Workbench, model_folder
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
 from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
 from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
 from edgesmith.pipeline.tasks import Opened, open_task
@@ -209,7 +209,7 @@ class _Run:
         planned, plan_path = self.step(
             f"04-quantize/{name}",
             partial(steps.quantize, bench, pruned_path),
-            config=recipe.quantize,
+            config={"quantize": recipe.quantize, "runtimes": recipe.runtimes},
             parents=(pruned,),
         )
         exports: dict[str, tuple[StepRecord, Path]] = {
@@ -221,7 +221,7 @@ class _Run:
             )
             for runtime in recipe.runtimes
         }
-        built = Built(candidate=candidate, plan=plan_path / PLAN_NAME, exports=exports)
+        built = Built(candidate=candidate, plans=plan_path, exports=exports)
         change = "lost" if built.drop >= 0 else "gained"
         points = f"{100 * abs(built.drop):.2f} points on {len(bench.validation_rows):,} validation rows"
         return replace(

@@ -12,6 +12,7 @@ from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import Recipe, TrainingConfig
 from edgesmith.records import Progress
 from edgesmith.search.structure import ladder
+from edgesmith.targets import integer_dtypes
 
 TEXT_TOKENS = 64
 """Length of the text that MACs are counted for."""
@@ -78,7 +79,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
             "1 analyze: parameters, MACs, bytes; candidates timed on this host",
             f"2 distil: at most {recipe.search.max_trials} short trials, then logits and hidden states",
             "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
-            "4 quantize: sensitivity of each layer, INT8 or " + recipe.quantize.higher,
+            f"4 quantize: sensitivity of each layer; {_formats(recipe)}",
             f"5 export: {', '.join(recipe.runtimes)}, read back and checked against PyTorch",
             f"6 validate: {len(splits.test):,} test rows, used once",
         ),
@@ -96,3 +97,9 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         notes=splits.notes,
         needs_finetuning=not opened.has_head,
     )
+
+
+def _formats(recipe: Recipe) -> str:
+    """What a layer may be stored in on any of the runtimes, such as ``INT4, INT8 or FP16``."""
+    integers = {dtype for runtime in recipe.runtimes for dtype in integer_dtypes(runtime, "linear")}
+    return f"{', '.join(sorted(integers))} or {recipe.quantize.higher}".upper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,25 @@ from typing import Any
 from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_units
-from edgesmith.compress.quantize import Divergence, is_small_table, plan_layer, quantizable_layers
+from edgesmith.compress.quantize import (
+    INTEGERS,
+    Divergence,
+    is_small_table,
+    layer_kind,
+    plan_layer,
+    quantizable_layers,
+)
 from edgesmith.compress.structure import keep_layers
 from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
-from edgesmith.pipeline.bench import MODEL_FOLDER, PLAN_NAME, Workbench, accuracy
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import DistillConfig
-from edgesmith.records import Candidate, Plan, write_json
-from edgesmith.search.precision import assign_precision, verify_precision
+from edgesmith.records import Candidate, LayerPlan, Plan, write_json
+from edgesmith.records.plan import BITS, WeightDtype
+from edgesmith.report.load import plan_name
+from edgesmith.search.precision import Precision, assign_precision, verify_precision
+from edgesmith.targets import integer_dtypes
 
 
 def finetune(bench: Workbench, folder: Path) -> StepResult:
@@ -110,42 +121,80 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
 
 
 def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
-    """Measures each layer's sensitivity to INT8 and decides its precision."""
+    """Measures what each layer's outputs suffer from each integer format, and decides its precision on each runtime."""
     config, student = bench.recipe.quantize, bench.load_student(parent / MODEL_FOLDER)
     rows = bench.student_train_rows.sample(config.calibration_rows, bench.recipe.seed)
     divergence = Divergence(student, list(bench.student_train_rows.batches(16, rows)))
+    options = _precisions(bench, student, divergence)
+    facts, reasons = {}, []
+    for runtime in bench.recipe.runtimes:
+        possible = {
+            name: [option for option in several if _can_hold(runtime, student, name, option)]
+            for name, several in options.items()
+        }
+        chosen, joint = verify_precision(
+            assign_precision(possible, config.max_divergence),
+            possible,
+            lambda kept: divergence(
+                {name: option.dtype for name, option in kept.items() if option.dtype in INTEGERS}
+            ),
+            config.max_divergence,
+        )
+        plan = Plan(layers=tuple(_plan_entries(student, chosen, options, config.higher)))
+        write_json(folder / plan_name(runtime), plan)
+        facts[runtime] = {"joint_divergence": joint, "layers": plan.counts()}
+        counts = ", ".join(f"{count} in {dtype.upper()}" for dtype, count in sorted(plan.counts().items()))
+        reasons.append(f"{runtime}: {counts}; together KL {joint:.1e} nats on {len(rows)} training rows")
+    return StepResult({"runtimes": facts}, tuple(reasons))
+
+
+def _precisions(
+    bench: Workbench, student: CompactEncoder, divergence: Divergence
+) -> dict[str, list[Precision]]:
+    """Of every layer but the small tables: the higher precision, and each integer format with its divergence."""
     layers = {
         name: module for name, module in quantizable_layers(student).items() if not is_small_table(name)
     }
+    higher = bench.recipe.quantize.higher
+    options = {}
     bench.progress.start("measuring sensitivity", len(layers))
-    sensitivity = {}
-    for done, name in enumerate(layers, 1):
-        sensitivity[name] = divergence([name])
+    for done, (name, module) in enumerate(layers.items(), 1):
+        size, kind = module.weight.numel(), layer_kind(module)
+        wanted = {dtype for runtime in bench.recipe.runtimes for dtype in integer_dtypes(runtime, kind)}
+        options[name] = [
+            Precision(higher, size * BITS[higher] // 8, 0.0),
+            *(
+                Precision(dtype, size * BITS[dtype] // 8, divergence({name: dtype}))
+                for dtype in sorted(wanted)
+            ),
+        ]
         bench.progress.advance(done, name)
     bench.progress.finish()
-    higher = {"fp16": 2, "fp32": 4}[config.higher]
-    saved = {name: (higher - 1) * module.weight.numel() for name, module in layers.items()}
-    chosen = assign_precision(sensitivity, saved, config.max_divergence)
-    chosen, joint = verify_precision(chosen, sensitivity, divergence, config.max_divergence)
-    entries = []
+    return options
+
+
+def _can_hold(runtime: str, student: CompactEncoder, layer: str, option: Precision) -> bool:
+    kind = layer_kind(student.get_submodule(layer))
+    return option.dtype not in INTEGERS or option.dtype in integer_dtypes(runtime, kind)
+
+
+def _plan_entries(
+    student: CompactEncoder,
+    chosen: Mapping[str, Precision],
+    options: Mapping[str, list[Precision]],
+    higher: WeightDtype,
+) -> Iterator[LayerPlan]:
     for name, module in quantizable_layers(student).items():
-        if name not in layers:
-            entries.append(
-                plan_layer(name, module, "fp16", reason="a small table, read as it is; FP16 halves it")
-            )
+        if name not in chosen:
+            yield plan_layer(name, module, "fp16", reason="a small table, read as it is; FP16 halves it")
             continue
-        weight = "int8" if name in chosen else config.higher
-        reason = f"KL {sensitivity[name]:.1e} nats alone" + (
-            "" if name in chosen else ": too sensitive for the budget"
+        told = chosen[name]
+        if told.dtype == higher:
+            told = max(options[name], key=lambda option: option.bytes * (option.dtype in INTEGERS))
+        reason = f"KL {told.divergence:.1e} nats alone in {told.dtype.upper()}" + (
+            ": too sensitive for the budget" if chosen[name].dtype == higher else ""
         )
-        entries.append(plan_layer(name, module, weight, sensitivity=sensitivity[name], reason=reason))
-    write_json(folder / PLAN_NAME, Plan(layers=tuple(entries)))
-    return StepResult(
-        {"joint_divergence": joint, "int8_layers": len(chosen), "layers": len(entries)},
-        (
-            f"{len(chosen)} of {len(layers)} layers in INT8: together KL {joint:.1e} nats on {len(rows)} training rows",
-        ),
-    )
+        yield plan_layer(name, module, chosen[name].dtype, sensitivity=told.divergence, reason=reason)
 
 
 def _pruned(

@@ -6,10 +6,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-WeightDtype = Literal["int8", "fp16", "fp32"]
+WeightDtype = Literal["int4", "int8", "fp16", "fp32"]
 Granularity = Literal["per_tensor", "per_channel"]
 Activation = Literal["none", "dynamic_int8"]
 LayerKind = Literal["linear", "embedding"]
+
+BITS: dict[WeightDtype, int] = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,8 @@ class LayerPlan:
         granularity: what shares one scale. ``per_channel`` means one scale an output channel of a linear layer,
             and one scale a row of an embedding table.
         activation: how the layer's input is quantized.
-        sensitivity: mean KL divergence in nats to the reference outputs when only this layer is quantized.
+        sensitivity: mean KL divergence in nats to the reference outputs when only this layer is quantized: to `weight`,
+            or, where that is a floating-point format, to INT8.
         reason: why, in words.
     """
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
+from edgesmith.records.plan import BITS
 from edgesmith.report.facts import Table
 from edgesmith.report.load import Run
 from edgesmith.report.units import megabytes, times
@@ -13,7 +14,6 @@ from edgesmith.report.units import megabytes, times
 WORDS, POSITIONS, ATTENTION, FFN, HEAD = "word embeddings", "other embeddings", "attention", "FFN", "head"
 REST = "scales, graph, names"
 COMPONENTS = (WORDS, POSITIONS, ATTENTION, FFN, HEAD, REST)
-_BYTES = {"int8": 1, "fp16": 2, "fp32": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,10 @@ def components(run: Run) -> list[Component]:
         return []
     teacher = Counter[str]()
     for name, parameters in run.teacher_parts.items():
-        teacher[_of_part(name)] += _BYTES["fp32"] * parameters
+        teacher[_of_part(name)] += BITS["fp32"] * parameters // 8
     artifact = Counter[str]()
     for name, shape in run.tensors.items():
-        artifact[_of_tensor(name)] += _width(run, name) * prod(shape)
+        artifact[_of_tensor(name)] += _bits(run, name) * prod(shape) // 8
     teacher[REST] = run.verdict.baseline_size_bytes - teacher.total()
     artifact[REST] = run.verdict.model_size_bytes - artifact.total()
     if min(teacher[REST], artifact[REST]) < 0:
@@ -68,10 +68,10 @@ def _of_tensor(name: str) -> str:
     return HEAD
 
 
-def _width(run: Run, tensor: str) -> int:
-    """Bytes an element; what the plan does not name (biases, norms) stays in FP32."""
+def _bits(run: Run, tensor: str) -> int:
+    """Of an element; what the plan does not name (biases, norms) stays in FP32."""
     planned = {f"{entry.layer}.weight": entry.weight for entry in (run.plan.layers if run.plan else ())}
-    return _BYTES[planned.get(tensor, "fp32")]
+    return BITS[planned.get(tensor, "fp32")]
 
 
 def anatomy(run: Run) -> Table:

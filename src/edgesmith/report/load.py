@@ -41,13 +41,18 @@ def export_step(candidate: str, runtime: str) -> str:
     return f"{EXPORT_STEP}/{candidate}-{runtime}"
 
 
+def plan_name(runtime: str) -> str:
+    """File of a runtime's precision plan, in the folder of step 4."""
+    return f"plan-{runtime}.json"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """What a report is made of.
 
     Attributes:
         steps: record by folder relative to the run, such as ``03-prune/half``, in the order of the steps.
-        plan: of the chosen candidate; None where nothing was quantized.
+        plan: of the chosen candidate on the verdict's runtime; None where nothing was quantized.
         latencies: all artifacts of the interleaved run, from the facts of ``06-validate``.
         int8_model_size_bytes: weights and graph of the teacher quantized only; from the same facts.
         teacher_parts: component of the teacher -> parameters, from the facts of ``01-analyze``.
@@ -91,7 +96,7 @@ def load_run(path: str | Path) -> Run:
         verdict=verdict,
         steps=steps,
         candidates=candidates,
-        plan=_plan(path, candidates),
+        plan=_plan(path, candidates, verdict.runtime),
         latencies=latencies,
         int8_model_size_bytes=int8_model_size_bytes,
         teacher_parts=parts,
@@ -136,11 +141,11 @@ def _candidates(file: Path) -> tuple[Candidate, ...]:
     return tuple(from_dict(Candidate, row, where=f"{file}[{i}]") for i, row in enumerate(rows))
 
 
-def _plan(path: Path, candidates: tuple[Candidate, ...]) -> Plan | None:
-    chosen = [path / QUANTIZE_STEP / candidate.name for candidate in candidates if candidate.chosen]
-    for folder in (*chosen, path / QUANTIZE_STEP):
-        if (folder / "plan.json").is_file():
-            return read_json(Plan, folder / "plan.json")
+def _plan(path: Path, candidates: tuple[Candidate, ...], runtime: str) -> Plan | None:
+    for candidate in candidates:
+        file = path / QUANTIZE_STEP / candidate.name / plan_name(runtime)
+        if candidate.chosen and file.is_file():
+            return read_json(Plan, file)
     return None
 
 

@@ -76,6 +76,7 @@ CAPABILITIES: tuple[Capability, ...] = (
     _onnxruntime("embedding", "fp16", "fp32", "Gather, Cast to FP32"),
     _onnxruntime("linear", "fp32", "fp32", "MatMul"),
     _onnxruntime("embedding", "fp32", "fp32", "Gather"),
+    _litert("linear", "int4", "int8", "FULLY_CONNECTED on INT4 weights", "per_channel", "dynamic_int8"),
     _litert("linear", "int8", "int8", "FULLY_CONNECTED on INT8 weights", "per_channel", "dynamic_int8"),
     _litert("embedding", "int8", "fp32", "EMBEDDING_LOOKUP of INT8 rows", "per_channel"),
     _litert("linear", "fp16", "fp32", "DEQUANTIZE, FULLY_CONNECTED"),
@@ -88,6 +89,15 @@ CAPABILITIES: tuple[Capability, ...] = (
 def runtime_names() -> list[str]:
     """Runtimes with at least one row."""
     return sorted({row.runtime for row in CAPABILITIES})
+
+
+def integer_dtypes(runtime: str, kind: LayerKind) -> list[WeightDtype]:
+    """What the runtime can store a weight in beside floating-point numbers, in the order of the rows."""
+    return [
+        row.weight
+        for row in CAPABILITIES
+        if (row.runtime, row.kind, row.granularity) == (runtime, kind, "per_channel")
+    ]
 
 
 def capability_of(runtime: str, entry: LayerPlan) -> Capability:

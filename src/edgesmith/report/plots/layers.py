@@ -7,7 +7,7 @@ from edgesmith.report.plots.rows import Row, draw_rows, tell
 from edgesmith.report.plots.svg import LIGHT, Plot, finish
 from edgesmith.report.units import nats
 
-_COLOURS = {"int8": LIGHT["artifact"], "fp16": LIGHT["ffn"], "fp32": LIGHT["head"]}
+_COLOURS = {"int4": LIGHT["artifact"], "int8": LIGHT["artifact"], "fp16": LIGHT["ffn"], "fp32": LIGHT["head"]}
 
 
 def sensitivity(run: Run) -> Plot | None:

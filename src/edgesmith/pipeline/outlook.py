@@ -101,5 +101,5 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
 
 def _formats(recipe: Recipe) -> str:
     """What a layer may be stored in on any of the runtimes, such as ``INT4, INT8 or FP16``."""
-    integers = {dtype for runtime in recipe.runtimes for dtype in integer_dtypes(runtime, "linear")}
-    return f"{', '.join(sorted(integers))} or {recipe.quantize.higher}".upper()
+    integers = {dtype.upper() for runtime in recipe.runtimes for dtype in integer_dtypes(runtime, "linear")}
+    return f"{', '.join(sorted(integers))} or {recipe.quantize.higher.upper()}"

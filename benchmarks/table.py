@@ -25,14 +25,10 @@ class Column:
     @property
     def onnxruntime_fp32_latency_ratio(self) -> str:
         """p50 of the handed-in model in FP32 on ONNX Runtime over the artifact's, from the same interleaved run."""
-        for verdict in verdicts(self.run):
+        for verdict in self.run.verdicts:
             if verdict.runtime == "onnxruntime":
                 return f"{verdict.baseline_latency_ms.p50 / self.verdict.latency_ms.p50:.2f}"
         return "-"
-
-
-def verdicts(run: Run) -> tuple[Verdict, ...]:
-    return (run.verdict, *run.verdict.alternatives)
 
 
 FIGURES: tuple[tuple[str, Callable[[Column], object]], ...] = (
@@ -72,7 +68,7 @@ FIGURES: tuple[tuple[str, Callable[[Column], object]], ...] = (
 def write_table(path: Path, title: str, command: str, folders: Iterable[Path]) -> str:
     """Writes a Markdown table of finished runs, with hardware and date; returns its text."""
     runs = [load_run(folder) for folder in folders]
-    columns = [Column(run, verdict) for run in runs for verdict in verdicts(run)]
+    columns = [Column(run, verdict) for run in runs for verdict in run.verdicts]
     environment = runs[0].environment
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
     lines = [

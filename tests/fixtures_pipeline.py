@@ -91,6 +91,12 @@ def forget(run: Path, steps: Sequence[str]) -> None:
         (run / name).unlink()
 
 
+def predictions(run: Path, runtime: str = "onnxruntime") -> list[dict[str, str]]:
+    """Rows of the test split with both answers."""
+    with open(run / "06-validate" / f"predictions-{runtime}.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def essence(verdict: Verdict) -> tuple[object, ...]:
     """What does not depend on the clock."""
     return (

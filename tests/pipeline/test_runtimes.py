@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fixtures_pipeline import FinishedRun, Listener
+from fixtures_pipeline import FinishedRun, Listener, predictions
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
 
@@ -19,11 +18,6 @@ from edgesmith.report.markdown import render_markdown
 from edgesmith.runtime import load_bundle
 
 RUNTIMES = ("onnxruntime", "litert")
-
-
-def rows_of(run: Path, runtime: str) -> list[dict[str, str]]:
-    with open(run / "06-validate" / f"predictions-{runtime}.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_a_second_runtime_is_added_to_a_finished_run(
@@ -52,7 +46,7 @@ def test_a_second_runtime_is_added_to_a_finished_run(
     assert load_run(copied).plan == plans[first.runtime]
 
     for runtime, verdict in verdicts.items():
-        rows = rows_of(copied, runtime)
+        rows = predictions(copied, runtime)
         with load_bundle(copied / verdict.bundle) as predictor:
             assert predictor.bundle.manifest.plan == plans[runtime]
             texts = [row["text"] for row in rows[:20]]

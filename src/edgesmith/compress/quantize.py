@@ -16,9 +16,7 @@ from transformers import PreTrainedModel
 
 from edgesmith.data.encoding import model_inputs
 from edgesmith.records import LayerPlan, Plan
-from edgesmith.records.plan import BITS, LayerKind, WeightDtype
-
-INTEGERS: tuple[WeightDtype, ...] = ("int4", "int8")
+from edgesmith.records.plan import BITS, INTEGERS, LayerKind, WeightDtype
 
 
 def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:

@@ -39,6 +39,7 @@ from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError, UnsupportedError
 from edgesmith.records import LayerPlan, Plan, TensorSpec
+from edgesmith.records.plan import BITS, INTEGERS
 from edgesmith.runtime.litert import LENGTH, signature_name
 
 MODEL_NAME = "model.tflite"
@@ -213,8 +214,8 @@ def _class(module: nn.Module) -> str:
 
 def _add_to_recipe(work: quantizer.Quantizer, entry: LayerPlan) -> None:
     regex, operation = f"^{re.escape(entry.layer)}@", _OPERATIONS[entry.kind]
-    if entry.weight in ("int4", "int8"):
-        work.add_dynamic_config(regex, operation, num_bits=int(entry.weight.removeprefix("int")))
+    if entry.weight in INTEGERS:
+        work.add_dynamic_config(regex, operation, num_bits=BITS[entry.weight])
     elif entry.weight == "fp16":
         work.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
 

@@ -11,7 +11,6 @@ from edgesmith.compress.distill import distillation_loss, layer_map, predict_log
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import (
-    INTEGERS,
     Divergence,
     is_small_table,
     layer_kind,
@@ -25,7 +24,7 @@ from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import DistillConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, write_json
-from edgesmith.records.plan import BITS, WeightDtype
+from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
 from edgesmith.search.precision import Precision, assign_precision, verify_precision
 from edgesmith.targets import integer_dtypes
@@ -128,10 +127,7 @@ def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
     options = _precisions(bench, student, divergence)
     facts, reasons = {}, []
     for runtime in bench.recipe.runtimes:
-        possible = {
-            name: [option for option in several if _can_hold(runtime, student, name, option)]
-            for name, several in options.items()
-        }
+        possible = _possible_on(runtime, student, options)
         chosen, joint = verify_precision(
             assign_precision(possible, config.max_divergence),
             possible,
@@ -151,7 +147,7 @@ def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
 def _precisions(
     bench: Workbench, student: CompactEncoder, divergence: Divergence
 ) -> dict[str, list[Precision]]:
-    """Of every layer but the small tables: the higher precision, and each integer format with its divergence."""
+    """Of every layer but the small tables: the higher precision, then each integer format, the widest last."""
     layers = {
         name: module for name, module in quantizable_layers(student).items() if not is_small_table(name)
     }
@@ -173,9 +169,15 @@ def _precisions(
     return options
 
 
-def _can_hold(runtime: str, student: CompactEncoder, layer: str, option: Precision) -> bool:
-    kind = layer_kind(student.get_submodule(layer))
-    return option.dtype not in INTEGERS or option.dtype in integer_dtypes(runtime, kind)
+def _possible_on(
+    runtime: str, student: CompactEncoder, options: Mapping[str, list[Precision]]
+) -> dict[str, list[Precision]]:
+    """The options that a runtime has kernels for."""
+    possible = {}
+    for name, several in options.items():
+        integers = integer_dtypes(runtime, layer_kind(student.get_submodule(name)))
+        possible[name] = [one for one in several if one.dtype not in INTEGERS or one.dtype in integers]
+    return possible
 
 
 def _plan_entries(
@@ -188,13 +190,12 @@ def _plan_entries(
         if name not in chosen:
             yield plan_layer(name, module, "fp16", reason="a small table, read as it is; FP16 halves it")
             continue
-        told = chosen[name]
-        if told.dtype == higher:
-            told = max(options[name], key=lambda option: option.bytes * (option.dtype in INTEGERS))
+        weight = chosen[name].dtype
+        told = options[name][-1] if weight == higher else chosen[name]
         reason = f"KL {told.divergence:.1e} nats alone in {told.dtype.upper()}" + (
-            ": too sensitive for the budget" if chosen[name].dtype == higher else ""
+            ": too sensitive for the budget" if weight == higher else ""
         )
-        yield plan_layer(name, module, chosen[name].dtype, sensitivity=told.divergence, reason=reason)
+        yield plan_layer(name, module, weight, sensitivity=told.divergence, reason=reason)
 
 
 def _pruned(

@@ -12,6 +12,7 @@ Activation = Literal["none", "dynamic_int8"]
 LayerKind = Literal["linear", "embedding"]
 
 BITS: dict[WeightDtype, int] = {"int4": 4, "int8": 8, "fp16": 16, "fp32": 32}
+INTEGERS: tuple[WeightDtype, ...] = ("int4", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)

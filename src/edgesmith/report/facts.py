@@ -158,7 +158,7 @@ def _latency(run: Run, name: str) -> tuple[str, str, str]:
 
 def runtimes(run: Run) -> Table:
     """The same candidate on every runtime of the run, the verdict's first; no rows where there was only one."""
-    every = (run.verdict, *run.verdict.alternatives)
+    every = run.verdicts
     rows = tuple(
         (
             verdict.runtime,

@@ -75,6 +75,11 @@ class Run:
     weight_bytes: dict[str, int]
     tensors: dict[str, tuple[int, ...]]
 
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """One for each runtime, the answer first."""
+        return (self.verdict, *self.verdict.alternatives)
+
 
 def load_run(path: str | Path) -> Run:
     """Reads a run folder.

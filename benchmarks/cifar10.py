@@ -20,15 +20,15 @@ from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CIFAR10_DATA", ROOT.parent / "shared" / "data" / "cifar10"))
-SIDE, ROWS = 32, 20_000
+SIDE, ROWS = 32, 8_000
 SETTINGS = (
-    "finetune.epochs=20",
+    "finetune.epochs=12",
     "finetune.learning_rate=1e-3",
     "finetune.batch_size=128",
-    "distill.epochs=4",
+    "distill.epochs=2",
     "distill.learning_rate=1e-3",
     "distill.batch_size=128",
-    "prune.recovery.epochs=8",
+    "prune.recovery.epochs=6",
     "prune.recovery.learning_rate=1e-3",
     "prune.recovery.batch_size=128",
 )

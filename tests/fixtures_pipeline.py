@@ -159,7 +159,9 @@ def recipe(headless: Path, data: Path) -> Recipe:
         finetune=TrainingConfig(epochs=3.0, learning_rate=2e-3, evaluations=2),
         distill=DistillConfig(epochs=2.0, learning_rate=5e-4, evaluations=2),
         prune=PruneConfig(
-            importance_rows=64, recovery=RecoveryConfig(epochs=8.0, learning_rate=5e-4, evaluations=4)
+            importance_rows=64,
+            vocabulary="texts",
+            recovery=RecoveryConfig(epochs=8.0, learning_rate=5e-4, evaluations=4),
         ),
         quantize=QuantizeConfig(calibration_rows=32),
         search=SearchConfig(min_trials=2, max_trials=2, trial_rows=200, max_attempts=2),

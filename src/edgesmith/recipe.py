@@ -136,11 +136,14 @@ class PruneConfig:
 
     Attributes:
         importance_rows: training rows for the diagonal Fisher information (arXiv:2204.09656).
+        vocabulary: the tokens that stay: those that the training ``texts`` use, or also all that their ``letters`` can
+            write; ``auto`` takes the latter where a short trial loses too much on words that it has never seen.
         min_token_count: tokens seen less often in the training texts leave the vocabulary.
         recovery: distillation from the unpruned teacher after removal.
     """
 
     importance_rows: int = 512
+    vocabulary: Literal["auto", "texts", "letters"] = "auto"
     min_token_count: int = 1
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
 

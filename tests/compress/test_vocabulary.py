@@ -155,6 +155,16 @@ def test_a_cap_drops_the_rarest_tokens_first():
     assert len(trim(vocab_size=floor).kept_ids) == floor
 
 
+def test_words_of_the_corpuss_letters_can_stay_too():
+    few, more = trim(["a bad cab"]), trim(["a bad cab"], keep_letters=True)
+    added = {original().id_to_token(token) for token in set(more.kept_ids) - set(few.kept_ids)}
+    assert {"dad", "##ada", "abba"} & set(original().get_vocab()) <= added
+    assert added and all(set(token.removeprefix("##")) <= set("abcd") for token in added)
+    capped = trim(["a bad cab"], keep_letters=True, vocab_size=len(few.kept_ids) + 1)
+    assert set(few.kept_ids) < set(capped.kept_ids)  # what the corpus uses goes first
+    assert "the" in Tokenizer.from_str(trim(keep_letters=True).tokenizer_json).get_vocab()
+
+
 def test_a_cap_below_the_floor_is_refused():
     floor = len(trim(corpus=()).kept_ids)
     message = f"a vocabulary of {floor - 1} is below the {floor} special tokens and characters that stay. Allow at least"

@@ -206,3 +206,10 @@ def test_images_have_no_table_to_factorise():
     assert list(rungs) == list(LADDER)
     assert {structure.embedding_rank for structure, _ in rungs.values()} == {None}
     assert {(shape.vocab, shape.embedding_rank) for _, shape in rungs.values()} == {(0, 384)}
+
+
+def test_words_of_no_training_text_share_fewer_directions():
+    common, rare = ladder(MINILM, 13_126), ladder(MINILM, 28_566, rare_words=True)
+    ranks = [[structure.embedding_rank for structure, _ in rungs.values()] for rungs in (common, rare)]
+    assert ranks == [[96, 128, 128, 128, None], [64, 96, 96, 96, None]]
+    assert rare["small"][1] == replace(common["small"][1], vocab=28_566, embedding_rank=96)

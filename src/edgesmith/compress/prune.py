@@ -51,9 +51,7 @@ def prune_embedding(
     """Keeps some rows of the word table and factorises what is left."""
     before = model.config.vocab_size
     smaller = keep_tokens(model, kept_ids)
-    reasons = [
-        f"vocabulary {before} -> {len(kept_ids)} tokens: those that the training texts use, and all characters"
-    ]
+    reasons = [f"vocabulary {before} -> {len(kept_ids)} tokens, all characters among them"]
     if structure.embedding_rank is not None and structure.embedding_rank < model.config.hidden_size:
         smaller = factorise_embedding(smaller, structure.embedding_rank)
         reasons.append(

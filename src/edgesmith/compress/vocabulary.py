@@ -40,6 +40,7 @@ def trim_vocabulary(
     *,
     min_count: int = 1,
     vocab_size: int | None = None,
+    keep_letters: bool = False,
 ) -> TrimmedVocabulary:
     """Drops tokens that the corpus does not use.
 
@@ -48,6 +49,7 @@ def trim_vocabulary(
         corpus_ids: token ids of the training texts, under the old tokenizer.
         min_count: a token seen less often than this leaves.
         vocab_size: most tokens that may stay; the rarest leave first. None for no limit.
+        keep_letters: keep, after these, every word and part of a word that the letters of the corpus can write.
 
     Raises:
         UnsupportedError: the tokenizer is not WordPiece.
@@ -70,6 +72,8 @@ def trim_vocabulary(
     used = sorted(
         (token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token]
     )
+    if keep_letters:
+        used += sorted(_writable(data, used) - set(used))
     room = None if vocab_size is None else vocab_size - len(floor)
     kept = tuple(sorted(floor | set([token for token in used if token not in floor][:room])))
     remap = {old: new for new, old in enumerate(kept)}
@@ -104,6 +108,17 @@ def _indispensable(data: dict[str, Any]) -> set[int]:
         if len(piece) == 1 or not replaceable:
             ids.add(token_id)
     return ids
+
+
+def _writable(data: dict[str, Any], used: Iterable[int]) -> set[int]:
+    """Ids of the words and parts of words that consist of the letters of the `used` tokens."""
+    prefix = data["model"]["continuing_subword_prefix"]
+    pieces = {token_id: token.removeprefix(prefix) for token, token_id in data["model"]["vocab"].items()}
+    special = {added["id"] for added in data["added_tokens"]}
+    letters = {
+        letter for token in used if token not in special for letter in pieces[token] if letter.isalpha()
+    }
+    return {token_id for token_id, piece in pieces.items() if piece.isalpha() and letters.issuperset(piece)}
 
 
 def _remap_post_processor(processor: dict[str, Any] | None, remap: dict[int, int]) -> None:

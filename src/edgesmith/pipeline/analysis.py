@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from edgesmith.analyze import cost as analyze
@@ -18,7 +17,6 @@ from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Candidate, EncoderShape, to_dict
 from edgesmith.runtime.predictor import open_session
-from edgesmith.search.structure import ladder
 
 TIMED_INPUTS = 24
 """Validation inputs on which candidates are timed; the verdict uses more, and other ones."""
@@ -32,7 +30,7 @@ def analyze_teacher(bench: Workbench, folder: Path) -> StepResult:
     tokens = round(sum(bench.validation_rows.lengths) / len(bench.validation_rows))
     parts = analyze.count(shape, tokens)
     kept = bench.modality.vocabulary_size
-    rungs = ladder(replace(shape_of(bench.teacher.config), labels=shape.labels), kept)
+    rungs = bench.rungs
     latency_ms = _time(bench, {name: rung for name, (_, rung) in rungs.items()}, folder)
     candidates = [
         Candidate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from edgesmith.compress.augment import WordReplacement
 from edgesmith.compress.distill import predict_logits
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
-from edgesmith.models import CompactEncoder
+from edgesmith.models import CompactEncoder, shape_of
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import DistillConfig, Recipe
-from edgesmith.records import Progress
+from edgesmith.records import EncoderShape, Progress, Structure
+from edgesmith.search.structure import ladder
 
 MODEL_FOLDER = "model"
 """In a step's folder: a model that `from_pretrained` opens."""
@@ -82,6 +83,17 @@ class Workbench:
     def teacher_accuracy(self) -> float:
         """On validation rows."""
         return accuracy(self.teacher_validation, self.validation_rows)
+
+    @cached_property
+    def teacher_shape(self) -> EncoderShape:
+        """Of the compact teacher."""
+        return replace(shape_of(self.teacher.config), labels=shape_of(self.model.config).labels)
+
+    @property
+    def rungs(self) -> dict[str, tuple[Structure, EncoderShape]]:
+        """The ladder of candidates under the vocabulary that students keep."""
+        rare = self.modality.vocabulary == "letters"
+        return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare)
 
     def augmentation(self, config: DistillConfig, *, trimmed: bool) -> WordReplacement | None:
         """What changes the training batches of a student, with its inputs whole or `trimmed`; None for nothing."""

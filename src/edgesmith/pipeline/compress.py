@@ -119,11 +119,13 @@ class _Run:
 
     def finish(self) -> Verdict:
         """Steps 1 to 6."""
+        self._settle_vocabulary()
         analysis, _ = self.step(
             "01-analyze",
             partial(analyze_teacher, self.bench),
             config={
                 "min_token_count": self.recipe.prune.min_token_count,
+                "vocabulary": self.bench.modality.vocabulary,
                 "threads": self.recipe.validate.threads,
                 "host": self.host,
             },
@@ -137,6 +139,19 @@ class _Run:
         self.folder.drop_unused()
         return verdict
 
+    def _settle_vocabulary(self) -> None:
+        """Which tokens students keep, where the recipe leaves it open."""
+        modality, recipe = self.bench.modality, self.recipe
+        if modality.vocabulary is None or recipe.prune.vocabulary != "auto":
+            return
+        record, _ = self.step(
+            "00-vocabulary",
+            partial(steps.try_vocabulary, self.bench),
+            config=self._trial_config | {"max_drop": recipe.budget.max_drop},
+            parents=self.root,
+        )
+        modality.keep(record.facts["vocabulary"])
+
     @property
     def effort(self) -> Effort:
         """Training steps of a trial and of a full recovery."""
@@ -147,6 +162,12 @@ class _Run:
         )
 
     @property
+    def _trial_config(self) -> dict[str, Any]:
+        """What every short training is told."""
+        search = self.recipe.search
+        return {"rows": search.trial_rows, "epochs": search.trial_epochs, "prune": self.recipe.prune}
+
+    @property
     def overhead_bytes(self) -> int:
         """Of the bundle beside the model."""
         files = self.bench.modality.bundle_files().values()
@@ -154,18 +175,13 @@ class _Run:
 
     def _try(self, candidates: list[Candidate]) -> list[Candidate]:
         """Short trials of the candidates that fit the size and latency limits."""
-        search, prune = self.recipe.search, self.recipe.prune
+        vocabulary = self.bench.modality.vocabulary
 
         def trial(candidate: Candidate) -> float:
             record, _ = self.step(
                 f"02-distill/trial-{candidate.name}",
                 partial(steps.try_structure, self.bench, candidate),
-                config={
-                    "rows": search.trial_rows,
-                    "epochs": search.trial_epochs,
-                    "prune": prune,
-                    "structure": candidate.structure,
-                },
+                config=self._trial_config | {"structure": candidate.structure, "vocabulary": vocabulary},
                 parents=self.root,
             )
             return float(record.facts["drop"])
@@ -175,7 +191,7 @@ class _Run:
             self.recipe.budget,
             self.effort,
             trial=trial,
-            bounds=search,
+            bounds=self.recipe.search,
             overhead_bytes=self.overhead_bytes,
         )
 
@@ -197,13 +213,17 @@ class _Run:
         distilled, distilled_path = self.step(
             f"02-distill/{depth}-layers",
             partial(steps.distill, bench, candidate),
-            config={"distill": recipe.distill, "depth": depth},
+            config={"distill": recipe.distill, "depth": depth, "vocabulary": bench.modality.vocabulary},
             parents=self.root,
         )
         pruned, pruned_path = self.step(
             f"03-prune/{name}",
             partial(steps.prune, bench, candidate, distilled_path),
-            config={"prune": recipe.prune, "structure": candidate.structure},
+            config={
+                "prune": recipe.prune,
+                "structure": candidate.structure,
+                "vocabulary": bench.modality.vocabulary,
+            },
             parents=(distilled,),
         )
         planned, plan_path = self.step(

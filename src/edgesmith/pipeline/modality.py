@@ -31,7 +31,8 @@ class Modality(ABC):
         student_kind: class of compact encoder.
         has_pairs: every input is two texts.
         trims_losslessly: whether `trim` alone leaves the outputs on training rows as they are.
-        vocabulary_size: tokens that a student keeps; 0 where inputs are no tokens.
+        vocabulary: which tokens students keep, as in `PruneConfig`; None where inputs are no tokens.
+        vocabulary_size: how many these are.
         preprocessing: of images, for the bundle.
     """
 
@@ -39,6 +40,7 @@ class Modality(ABC):
     has_pairs: bool = False
     trims_losslessly: bool = True
     preprocessing: ImagePreprocessing | None = None
+    vocabulary: str | None = None
 
     def __init__(self, recipe: Recipe, splits: Splits[Any]) -> None:
         self.recipe, self.splits = recipe, splits
@@ -77,6 +79,14 @@ class Modality(ABC):
     @property
     def student_validation_rows(self) -> EncodedRows:
         return self.validation_rows
+
+    def has_unseen_tokens(self, examples: Any) -> npt.NDArray[np.bool_]:
+        """(N,) whether an input holds a token that students do not keep."""
+        return np.zeros(len(examples), bool)
+
+    def keep(self, vocabulary: str) -> None:
+        """Lets students keep the tokens of another vocabulary."""
+        self.vocabulary = vocabulary
 
     # ---- models
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_units
@@ -22,12 +24,17 @@ from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
+from edgesmith.pipeline.text import KEPT
 from edgesmith.recipe import DistillConfig
-from edgesmith.records import Candidate, LayerPlan, Plan, write_json
+from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
 from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
 from edgesmith.search.precision import Precision, assign_precision, verify_precision
+from edgesmith.search.vocabulary import FEWEST_ROWS, Gap
 from edgesmith.targets import integer_dtypes
+
+_PROBE = "small"
+"""The candidate that tries the vocabulary."""
 
 
 def finetune(bench: Workbench, folder: Path) -> StepResult:
@@ -86,24 +93,63 @@ def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
     )
 
 
+def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
+    """Whether students get by with the tokens of the training texts, or need those of words that occur in none as well.
+
+    A short training of a small student shows how much more it loses on validation rows with such words than on the
+    rest. A longer one does not narrow this gap, since it never shows the student what it lacks. So the gap has to be
+    inside the budget, as far as it is more than chance: a device reads other words than the training rows hold, and may
+    meet them in every text.
+    """
+    unseen = bench.modality.has_unseen_tokens(bench.splits.validation)  # (N,)
+    few = int(unseen.sum())
+    story = f"{few:,} of {len(unseen):,} validation rows hold words that no training text holds"
+    if min(few, len(unseen) - few) < FEWEST_ROWS:
+        return StepResult({"vocabulary": "texts"}, (f"{story}: too few of one kind to compare",))
+    structure, _ = bench.rungs[_PROBE]
+    student, _, _ = short_training(bench, structure, "trying the vocabulary", folder)
+    predicted = predict_logits(student, bench.student_validation_rows).argmax(-1)
+    labels = torch.tensor(bench.validation_rows.labels)
+    lost = (bench.teacher_validation == labels).long() - (predicted == labels).long()
+    gap = Gap.of(lost.numpy(), unseen)
+    limit = bench.recipe.budget.max_drop
+    vocabulary = "texts" if gap.is_inside(limit) else "letters"
+    return StepResult(
+        {"gap": gap, "vocabulary": vocabulary},
+        (
+            f"{story}: after a short training they lose {100 * gap.unseen:.2f} points, the others {100 * gap.rest:.2f}",
+            f"a gap of {100 * gap.width:.2f} points (standard error {100 * gap.error:.2f}) for a budget of "
+            f"{100 * limit:.2f}: students keep the tokens that {KEPT[vocabulary]}",
+        ),
+    )
+
+
 def try_structure(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
     """A short distillation of a candidate cut straight from the teacher."""
-    search = bench.recipe.search
-    layers = layer_map(len(bench.teacher.layers), candidate.structure.depth)
-    student, reasons = _pruned(bench, candidate, keep_layers(bench.teacher, layers))
-    rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
-    config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
-    result = _recover(bench, candidate, student, rows, config, f"trying '{candidate.name}'", folder)
+    _, result, reasons = short_training(bench, candidate.structure, f"trying '{candidate.name}'", folder)
     facts = _training_facts(result) | {"drop": bench.teacher_accuracy - result.accuracy}
     return StepResult(facts, tuple(reasons))
 
 
+def short_training(
+    bench: Workbench, structure: Structure, title: str, folder: Path
+) -> tuple[CompactEncoder, TrainingResult, list[str]]:
+    """A student cut straight from the teacher after the short distillation of a trial, and what was removed."""
+    search = bench.recipe.search
+    layers = layer_map(len(bench.teacher.layers), structure.depth)
+    student, reasons = _pruned(bench, structure, keep_layers(bench.teacher, layers))
+    rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
+    config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
+    return student, _recover(bench, structure, student, rows, config, title, folder), reasons
+
+
 def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) -> StepResult:
     """Removes heads, neurons and, of texts, tokens and embedding rank from the distilled student, and recovers it."""
-    student, reasons = _pruned(bench, candidate, bench.load_student(parent / MODEL_FOLDER))
+    student, reasons = _pruned(bench, candidate.structure, bench.load_student(parent / MODEL_FOLDER))
     before = _validation_accuracy(bench, student)
     rows, config = list(range(len(bench.student_train_rows))), bench.recipe.prune.recovery
-    result = _recover(bench, candidate, student, rows, config, f"recovering '{candidate.name}'", folder)
+    title = f"recovering '{candidate.name}'"
+    result = _recover(bench, candidate.structure, student, rows, config, title, folder)
     bench.modality.save(student, folder / MODEL_FOLDER, trimmed=True)
     facts = (
         _training_facts(result)
@@ -199,19 +245,19 @@ def _plan_entries(
 
 
 def _pruned(
-    bench: Workbench, candidate: Candidate, model: CompactEncoder
+    bench: Workbench, structure: Structure, model: CompactEncoder
 ) -> tuple[CompactEncoder, list[str]]:
-    """The candidate's structure, cut out of a model that has its layers already; not yet recovered."""
+    """A candidate's structure, cut out of a model that has its layers already; not yet recovered."""
     rows = bench.train_rows.sample(bench.recipe.prune.importance_rows, bench.recipe.seed)
     batches: list[Batch] = list(bench.train_rows.batches(32, rows))
-    smaller, units = prune_units(model, candidate.structure, batches)
-    smaller, tokens = bench.modality.trim(smaller, candidate.structure)
+    smaller, units = prune_units(model, structure, batches)
+    smaller, tokens = bench.modality.trim(smaller, structure)
     return smaller, [*units, *tokens]
 
 
 def _recover(
     bench: Workbench,
-    candidate: Candidate,
+    structure: Structure,
     student: CompactEncoder,
     rows: list[int],
     config: DistillConfig,
@@ -219,7 +265,7 @@ def _recover(
     folder: Path,
 ) -> TrainingResult:
     """Distils a pruned student on some training rows; one that still computes what the teacher does is left alone."""
-    if _is_lossless(bench, candidate):
+    if _is_lossless(bench, structure):
         return TrainingResult(accuracy=_validation_accuracy(bench, student), curve=(), steps=0, wall_s=0.0)
     return train(
         student,
@@ -233,16 +279,15 @@ def _recover(
         loss=distillation_loss(
             bench.teacher,
             bench.teacher_logits[rows],
-            candidate.structure.depth,
+            structure.depth,
             config,
             bench.augmentation(config, trimmed=True),
         ),
     )
 
 
-def _is_lossless(bench: Workbench, candidate: Candidate) -> bool:
+def _is_lossless(bench: Workbench, structure: Structure) -> bool:
     """Whether nothing was removed but inputs that no training row uses."""
-    structure = candidate.structure
     is_whole = structure.depth == len(bench.teacher.layers) and structure.keeps_all_units
     return is_whole and structure.embedding_rank is None and bench.modality.trims_losslessly
 

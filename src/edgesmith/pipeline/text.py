@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from edgesmith.compress.vocabulary import TrimmedVocabulary, trim_vocabulary
 from edgesmith.data import Splits, TextExamples
 from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.measure.baseline import bag_of_words
-from edgesmith.measure.coverage import measure_coverage
+from edgesmith.measure.coverage import measure_coverage, trimmed_per_row
 from edgesmith.models import (
     CompactBertForSequenceClassification,
     CompactEncoder,
@@ -34,6 +34,58 @@ from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
 from edgesmith.runtime import TOKENIZER_NAME, Predictor
 
+KEPT = {
+    "texts": "the training texts use",
+    "letters": "the training texts use or their letters can write",
+}
+"""What each vocabulary keeps, beside all single characters."""
+
+
+@dataclass(frozen=True)
+class StudentTexts:
+    """What a student reads: texts under a trimmed tokenizer.
+
+    Attributes:
+        tokenizer: the teacher's.
+        teacher_train_rows: under it.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    trimmed: TrimmedVocabulary
+    splits: Splits[TextExamples]
+    teacher_train_rows: EncodedExamples
+    max_length: int
+
+    @cached_property
+    def reader(self) -> PreTrainedTokenizerBase:
+        settings = {
+            name: str(token)
+            for name, token in self.tokenizer.special_tokens_map.items()
+            if isinstance(token, str)
+        }
+        return PreTrainedTokenizerFast(
+            tokenizer_object=Tokenizer.from_str(self.trimmed.tokenizer_json),
+            model_max_length=self.max_length,
+            **settings,
+        )
+
+    def encode(self, examples: TextExamples) -> EncodedExamples:
+        return encode(self.reader, examples, self.max_length)
+
+    @cached_property
+    def train_rows(self) -> EncodedExamples:
+        return replace(self.encode(self.splits.train), teacher_ids=self.teacher_train_rows.input_ids)
+
+    @cached_property
+    def validation_rows(self) -> EncodedExamples:
+        return self.encode(self.splits.validation)
+
+    @cached_property
+    def words(self) -> list[int]:
+        """Ids, under the teacher's tokenizer, of the kept tokens that are whole words."""
+        tokens = self.tokenizer.convert_ids_to_tokens(list(self.trimmed.kept_ids))
+        return [word for word, token in zip(self.trimmed.kept_ids, tokens, strict=True) if token.isalpha()]
+
 
 class TextModality(Modality):
     """Texts under the teacher's tokenizer, and under the trimmed one of a student.
@@ -43,6 +95,7 @@ class TextModality(Modality):
     """
 
     student_kind = CompactBertForSequenceClassification
+    vocabulary: str
 
     def __init__(
         self, recipe: Recipe, splits: Splits[TextExamples], tokenizer: PreTrainedTokenizerBase, positions: int
@@ -50,6 +103,7 @@ class TextModality(Modality):
         super().__init__(recipe, splits)
         self._tokenizer, self._positions = tokenizer, positions
         self._neighbours: Tensor | None = None
+        self.vocabulary = "letters" if recipe.prune.vocabulary == "letters" else "texts"
         self.has_pairs = splits.train.pairs is not None
         self.trims_losslessly = recipe.prune.min_token_count == 1
 
@@ -62,33 +116,39 @@ class TextModality(Modality):
         return encode(self._tokenizer, examples, self.max_length)
 
     def encode_for_student(self, examples: TextExamples) -> EncodedExamples:
-        return encode(self.student_reader, examples, self.max_length)
+        return self._student.encode(examples)
 
     @cached_property
     def train_rows(self) -> EncodedExamples:
         return self.encode(self.splits.train)
 
-    @cached_property
+    @property
     def student_train_rows(self) -> EncodedExamples:
-        """Training rows under the trimmed tokenizer, with the teacher's ids beside them."""
-        rows = self.encode_for_student(self.splits.train)
-        return replace(rows, teacher_ids=self.train_rows.input_ids)
+        """With the teacher's ids beside the student's."""
+        return self._student.train_rows
 
-    @cached_property
+    @property
     def student_validation_rows(self) -> EncodedExamples:
-        return self.encode_for_student(self.splits.validation)
+        return self._student.validation_rows
 
     @cached_property
-    def vocabulary(self) -> TrimmedVocabulary:
-        return trim_vocabulary(
+    def _student(self) -> StudentTexts:
+        trimmed = trim_vocabulary(
             self._tokenizer.backend_tokenizer.to_str(),
             self.train_rows.input_ids,
             min_count=self.recipe.prune.min_token_count,
+            keep_letters=self.vocabulary == "letters",
         )
+        return StudentTexts(self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length)
+
+    def keep(self, vocabulary: str) -> None:
+        super().keep(vocabulary)
+        self._neighbours = None
+        self.__dict__.pop("_student", None)  # made anew when next asked for
 
     @property
     def vocabulary_size(self) -> int:
-        return len(self.vocabulary.kept_ids)
+        return len(self._student.trimmed.kept_ids)
 
     def reload(self, folder: Path) -> PreTrainedModel:
         return load_classifier(str(folder), self.splits.label_names).model
@@ -101,53 +161,40 @@ class TextModality(Modality):
     def trim(
         self, model: CompactBertForSequenceClassification, structure: Structure
     ) -> tuple[CompactBertForSequenceClassification, list[str]]:
-        return prune_embedding(model, structure, self.vocabulary.kept_ids)
+        return prune_embedding(model, structure, self._student.trimmed.kept_ids)
 
     def augmentation(
         self, config: DistillConfig, teacher: CompactEncoder, *, trimmed: bool
     ) -> WordReplacement | None:
         """Word replacement for a student, with the teacher's vocabulary or a `trimmed` one."""
-        nearest = self._nearest_words(teacher)
-        ids = self.vocabulary.kept_ids if trimmed else range(len(nearest))
-        return WordReplacement.of(config, trimmed_neighbours(nearest, ids), torch.as_tensor(ids))
-
-    def _nearest_words(self, teacher: CompactEncoder) -> Tensor:
-        """(V, K) ids, under the teacher's tokenizer, of the words that may stand in for each word of the texts."""
         if self._neighbours is None:
-            tokens = self._tokenizer.convert_ids_to_tokens(list(self.vocabulary.kept_ids))
-            words = [
-                word for word, token in zip(self.vocabulary.kept_ids, tokens, strict=True) if token.isalpha()
-            ]
-            self._neighbours = nearest_words(teacher.get_parameter("embeddings.word.weight"), words)
-        return self._neighbours
+            table = teacher.get_parameter("embeddings.word.weight")
+            self._neighbours = nearest_words(table, self._student.words)
+        ids = self._student.trimmed.kept_ids if trimmed else range(len(self._neighbours))
+        return WordReplacement.of(config, trimmed_neighbours(self._neighbours, ids), torch.as_tensor(ids))
 
     @property
     def reader(self) -> PreTrainedTokenizerBase:
         return self._tokenizer
 
-    @cached_property
+    @property
     def student_reader(self) -> PreTrainedTokenizerBase:
         """The trimmed tokenizer."""
-        settings = {
-            name: str(token)
-            for name, token in self._tokenizer.special_tokens_map.items()
-            if isinstance(token, str)
-        }
-        return PreTrainedTokenizerFast(
-            tokenizer_object=Tokenizer.from_str(self.vocabulary.tokenizer_json),
-            model_max_length=self.max_length,
-            **settings,
-        )
+        return self._student.reader
+
+    def has_unseen_tokens(self, examples: TextExamples) -> npt.NDArray[np.bool_]:
+        before, after = (reader.backend_tokenizer for reader in (self.reader, self.student_reader))
+        return trimmed_per_row(before, after, examples) > 0
 
     def remarks(self, shape: EncoderShape, parameters: Sequence[int]) -> tuple[str, ...]:
         embedding, total = parameters[0], sum(parameters)
         return (
             f"{total / 1e6:.1f} M parameters; the word embeddings are {embedding / total:.0%} of them",
-            f"the training texts use {self.vocabulary_size:,} of {shape.vocab:,} tokens",
+            f"students keep {self.vocabulary_size:,} of {shape.vocab:,} tokens: those that {KEPT[self.vocabulary]}",
         )
 
     def trim_facts(self) -> dict[str, float]:
-        return {"vocabulary_coverage": self.vocabulary.coverage}
+        return {"vocabulary_coverage": self._student.trimmed.coverage}
 
     def coverage(self, teacher: npt.ArrayLike, artifact: npt.ArrayLike) -> VocabularyCoverage:
         return measure_coverage(
@@ -162,7 +209,7 @@ class TextModality(Modality):
         )
 
     def bundle_files(self) -> dict[str, str]:
-        return {TOKENIZER_NAME: self.vocabulary.tokenizer_json}
+        return {TOKENIZER_NAME: self._student.trimmed.tokenizer_json}
 
     def answer(self, predictor: Predictor, examples: TextExamples) -> npt.NDArray[np.float32]:
         return predictor.logits(

@@ -17,6 +17,7 @@ _KINDS_BY_PREFIX = {TRIAL: "trial", BASELINE: "baseline"}
 
 KINDS = {
     "finetune": ("Fine-tune", "The model learns the task; what results is the teacher."),
+    "vocabulary": ("Try a vocabulary", "What a student loses on words that no training text holds."),
     "analyze": ("Analyze", "Where the teacher's parameters lie, and what smaller structures would cost."),
     "trial": ("Try", "A short training shows what a structure can keep, before one is built in full."),
     "distill": ("Distil", "A student of fewer layers learns the teacher's answers and hidden states."),

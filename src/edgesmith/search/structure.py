@@ -37,22 +37,33 @@ LADDER = {
 
 RANK_MULTIPLE = 16
 
+RARE_WORDS_RANK = 3 / 4
+"""Of a rung's rank where words stay that the training texts do not use: more rows, which matter less, share it."""
 
-def ladder(teacher: EncoderShape, vocab: int) -> dict[str, tuple[Structure, EncoderShape]]:
+
+def ladder(
+    teacher: EncoderShape, vocab: int, *, rare_words: bool = False
+) -> dict[str, tuple[Structure, EncoderShape]]:
     """Candidates from the smallest to the whole teacher, each with the shape it would have.
 
     Args:
         vocab: tokens that vocabulary trimming leaves; 0 for images, which have no table to factorise either.
+        rare_words: whether some of these are in no training text.
     """
-    return {name: _scale(teacher, vocab, rung) for name, rung in LADDER.items()}
+    scale = RARE_WORDS_RANK if rare_words else 1.0
+    return {name: _scale(teacher, vocab, rung, scale) for name, rung in LADDER.items()}
 
 
-def _scale(teacher: EncoderShape, vocab: int, rung: Rung) -> tuple[Structure, EncoderShape]:
+def _scale(
+    teacher: EncoderShape, vocab: int, rung: Rung, rank_scale: float
+) -> tuple[Structure, EncoderShape]:
     layers = max(1, round(teacher.depth * rung.depth))
     width = (
         None
         if rung.rank is None or not teacher.vocab
-        else max(RANK_MULTIPLE, round(teacher.hidden * rung.rank / RANK_MULTIPLE) * RANK_MULTIPLE)
+        else max(
+            RANK_MULTIPLE, round(teacher.hidden * rung.rank * rank_scale / RANK_MULTIPLE) * RANK_MULTIPLE
+        )
     )
     structure = Structure(
         depth=layers,

@@ -18,6 +18,7 @@ from edgesmith.compress.distill import predict_logits
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, shape_of
+from edgesmith.models.device import use_bf16
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, Progress, Structure
@@ -70,9 +71,10 @@ class Workbench:
 
     @cached_property
     def teacher_logits(self) -> Tensor:
-        """(N, labels) of the training rows."""
+        """(N, labels) of the training rows, in the precision of training."""
         self.progress.say(f"teacher answers {len(self.train_rows):,} training rows")
-        return predict_logits(self.teacher, self.train_rows)
+        with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
+            return predict_logits(self.teacher, self.train_rows)
 
     @cached_property
     def teacher_validation(self) -> Tensor:

@@ -137,7 +137,7 @@ class PruneConfig:
     Attributes:
         importance_rows: training rows for the diagonal Fisher information (arXiv:2204.09656).
         vocabulary: the tokens that stay: those that the training ``texts`` use, or also all that their ``letters`` can
-            write; ``auto`` takes the latter where a short trial loses too much on words that it has never seen.
+            write; ``auto`` takes the latter where a trial loses too much on words of no training text. Images have none.
         min_token_count: tokens seen less often in the training texts leave the vocabulary.
         recovery: distillation from the unpruned teacher after removal.
     """

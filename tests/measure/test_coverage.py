@@ -70,19 +70,32 @@ def test_a_vocabulary_that_was_not_trimmed_loses_nothing() -> None:
     assert (found.rows_with_trimmed, found.trimmed, found.growth) == (0, 0, 0.0)
 
 
-def test_groups_are_the_rows_with_and_without_a_trimmed_token() -> None:
+def test_groups_are_the_rows_with_and_without_a_token_of_no_training_text() -> None:
+    """The training texts hold ab and a; ba was trimmed away, and b has stayed as a character."""
+    seen = {BEFORE.token_to_id(token) for token in ("ab", "a")}
     test = TextExamples(("ab", "ba", "ba ab", "a", "b"), None, (0, 1, 1, 0, 1))
     teacher, artifact = [0, 1, 1, 0, 0], [0, 1, 0, 0, 0]
     found = measure_coverage(
-        BEFORE, AFTER, rows("ba"), test, teacher=teacher, artifact=artifact, resamples=100, seed=0
+        BEFORE, AFTER, rows("ba"), test, seen=seen, teacher=teacher, artifact=artifact, resamples=100, seed=0
     )
-    touched, rest = found.with_trimmed, found.without_trimmed
+    touched, rest = found.with_unseen, found.without_unseen
     assert touched and rest
-    assert (touched.n, touched.teacher, touched.artifact, touched.drop) == (2, 1.0, 0.5, 0.5)
-    assert (rest.n, rest.teacher, rest.artifact, rest.drop) == (3, 2 / 3, 2 / 3, 0.0)
+    assert (touched.n, touched.teacher, touched.artifact) == (3, 2 / 3, 1 / 3)
+    assert touched.drop == pytest.approx(1 / 3)
+    assert (rest.n, rest.teacher, rest.artifact, rest.drop) == (2, 1.0, 1.0, 0.0)
     assert found.validation == text_coverage(BEFORE, AFTER, rows("ba"))
     assert found.test == text_coverage(BEFORE, AFTER, test)
-    assert touched.n == found.test.rows_with_trimmed
+    assert found.test.rows_with_trimmed == 2
+
+
+def test_a_tokenizer_that_truncates_is_measured_on_whole_texts() -> None:
+    short = Tokenizer.from_str(BEFORE.to_str())
+    short.enable_truncation(1)
+    found = measure_coverage(
+        short, AFTER, rows("ab ab"), rows("ab ba"), seen={0}, teacher=[0], artifact=[0], resamples=10, seed=0
+    )
+    assert (found.validation.tokens, found.test.trimmed) == (2, 1)
+    assert short.truncation
 
 
 def test_a_group_is_compared_as_the_whole_is() -> None:
@@ -151,7 +164,7 @@ def test_english_training_texts_leave_the_real_vocabulary_latin_only() -> None:
     after = Tokenizer.from_str(trim_vocabulary(before.to_str(), english).tokenizer_json)
     test = rows(*UNICODE_TEXTS)
     found = measure_coverage(
-        before, after, test, test, teacher=test.labels, artifact=test.labels, resamples=10, seed=0
+        before, after, test, test, seen=set(), teacher=test.labels, artifact=test.labels, resamples=10, seed=0
     )
     kept = {script.script for script in found.scripts if script.after}
     assert kept == {"Latin"}

@@ -198,7 +198,7 @@ def coverage(drop=0.0, p=1.0, scripts=(("Latin", 100, 40),)):
     touched = RowGroup(n=30, teacher=0.9, artifact=0.9 - drop, drop=drop, drop_ci95=(drop, drop), mcnemar_p=p)
     pieces = tuple(ScriptPieces(script=name, before=before, after=after) for name, before, after in scripts)
     return VocabularyCoverage(
-        validation=texts, test=texts, with_trimmed=touched, without_trimmed=None, scripts=pieces
+        validation=texts, test=texts, with_unseen=touched, without_unseen=None, scripts=pieces
     )
 
 
@@ -206,10 +206,10 @@ def coverage(drop=0.0, p=1.0, scripts=(("Latin", 100, 40),)):
     ("drop", "p", "warned"),
     [(0.02, 0.01, True), (0.02, 0.2, False), (0.01, 0.01, False), (-0.02, 0.01, False)],
 )
-def test_rows_with_trimmed_tokens_warn_where_they_lose_more_than_the_budget_and_chance(drop, p, warned):
+def test_rows_with_unseen_tokens_warn_where_they_lose_more_than_the_budget_and_chance(drop, p, warned):
     warnings = verdict(Budget(max_drop=0.01), coverage=coverage(drop, p)).warnings
     assert (len(warnings) == 1) is warned
-    assert not warned or "on the 30 test rows with a token that was trimmed away" in warnings[0]
+    assert not warned or "on the 30 test rows with a token that no training text holds" in warnings[0]
 
 
 def test_scripts_that_lost_all_of_their_many_pieces_are_named_in_one_warning():

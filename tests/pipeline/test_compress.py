@@ -13,16 +13,14 @@ from pathlib import Path
 import pytest
 from fixtures_pipeline import CHILD, ROWS, STEPS, FinishedRun, Listener, essence, forget, predictions
 from rich.console import Console
-from tokenizers import Tokenizer
 
-from edgesmith.pipeline import compress, steps
+from edgesmith.pipeline import compress
 from edgesmith.recipe import Recipe
 from edgesmith.records import STEP_RECORD_NAME, Candidate, StepRecord, from_dict, read_json
 from edgesmith.report.html import render_html
 from edgesmith.report.load import load_run
 from edgesmith.report.markdown import render_markdown
 from edgesmith.report.terminal import print_report
-from edgesmith.search.vocabulary import Gap
 
 VERDICT_KEYS = {
     "passed", "failed_budgets", "task", "metric", "teacher", "artifact", "n_test", "drop", "drop_ci95", "agreement",
@@ -86,14 +84,14 @@ def test_the_verdict_counts_what_the_predictions_say(finished: FinishedRun) -> N
     assert sum(row["teacher"] == row["artifact"] for row in rows) / len(rows) == verdict.agreement
 
 
-def test_the_rows_with_and_without_trimmed_tokens_are_all_the_test_rows(finished: FinishedRun) -> None:
+def test_the_rows_with_and_without_unseen_tokens_are_all_the_test_rows(finished: FinishedRun) -> None:
     """120 English test rows, 400 training rows: some words of the former are not in the latter."""
     found = finished.verdict.coverage
-    assert found and found.with_trimmed and found.without_trimmed
-    with_trimmed, without = found.with_trimmed, found.without_trimmed
-    assert with_trimmed.n == found.test.rows_with_trimmed
-    assert with_trimmed.n + without.n == found.test.rows == finished.verdict.n_test
-    right = with_trimmed.n * with_trimmed.artifact + without.n * without.artifact
+    assert found and found.with_unseen and found.without_unseen
+    with_unseen, without = found.with_unseen, found.without_unseen
+    assert with_unseen.n >= found.test.rows_with_trimmed > 0
+    assert with_unseen.n + without.n == found.test.rows == finished.verdict.n_test
+    right = with_unseen.n * with_unseen.artifact + without.n * without.artifact
     assert right / finished.verdict.n_test == pytest.approx(finished.verdict.artifact)
     assert 0 < found.test.trimmed < found.test.tokens < found.test.tokens_after
 
@@ -184,32 +182,6 @@ def test_bounds_of_the_search_alone_do_nothing_again(copied: Path, recipe: Recip
     compress(changed(recipe, "search", min_trials=1, max_trials=1, max_attempts=1), copied, heard)
     assert heard.done == ()
     assert not (copied / "02-distill" / "trial-small").exists()  # this run has not asked for it
-
-
-def test_the_gap_on_unseen_words_decides_on_the_vocabulary(
-    copied: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On its wide budget and then on none: what the record says is what the rule makes of its figures."""
-    monkeypatch.setattr(steps, "FEWEST_ROWS", 5)  # of 100
-    for max_drop in (recipe.budget.max_drop, 0.0):
-        budgeted = changed(changed(recipe, "prune", vocabulary="auto"), "budget", max_drop=max_drop)
-        with pytest.raises(KeyboardInterrupt):
-            compress(budgeted, copied, Listener(stop_at="02-distill/trial-tiny"))
-        facts = read_json(StepRecord, copied / "00-vocabulary" / STEP_RECORD_NAME).facts
-        kept = "texts" if from_dict(Gap, facts["gap"]).is_inside(max_drop) else "letters"
-        assert facts["vocabulary"] == kept
-        analysis = read_json(StepRecord, copied / "01-analyze" / STEP_RECORD_NAME)
-        assert (analysis.facts["vocabulary"] > 20_000) == (kept == "letters")
-
-
-def test_all_that_the_letters_can_write_may_stay(copied: Path, recipe: Recipe) -> None:
-    few = read_json(StepRecord, copied / "01-analyze" / STEP_RECORD_NAME).facts["vocabulary"]
-    verdict = compress(changed(recipe, "prune", vocabulary="letters"), copied, Listener())
-    more = read_json(StepRecord, copied / "01-analyze" / STEP_RECORD_NAME).facts["vocabulary"]
-    tokenizer = Tokenizer.from_file(str(copied / verdict.bundle / "tokenizer.json"))
-    assert tokenizer.get_vocab_size() == more > 5 * few
-    assert verdict.coverage is not None
-    assert verdict.coverage.test.trimmed_share < 0.01
 
 
 def test_a_new_seed_does_everything_again(copied: Path, recipe: Recipe) -> None:

@@ -235,7 +235,7 @@ def test_trimmed_tokens_equal_the_records(write_run, render):
         ScriptPieces(script=name, before=9, after=after) for name, after in (("Thai", 0), ("Latin", 1))
     )
     found = VocabularyCoverage(
-        validation=texts, test=texts, with_trimmed=touched, without_trimmed=None, scripts=scripts
+        validation=texts, test=texts, with_unseen=touched, without_unseen=None, scripts=scripts
     )
     text = said(render(load_run(write_run(coverage=found))))
     share, growth = (f"{100 * value:.2f} %" for value in (50 / 4000, 200 / 4000))
@@ -243,7 +243,7 @@ def test_trimmed_tokens_equal_the_records(write_run, render):
     for row in (
         f"validation texts {amount}",
         f"test texts {amount}",
-        "test rows with a trimmed token accuracy: teacher 90.00 %, artifact 80.00 %, drop 10.00 points "
+        "test rows with a token of no training text accuracy: teacher 90.00 %, artifact 80.00 %, drop 10.00 points "
         "(95 % interval 5.00 points to 20.00 points), 30 rows",
         "test rows without no row",
         "scripts left in single characters only Thai (before: 9 longer pieces)",

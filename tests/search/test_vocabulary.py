@@ -14,8 +14,7 @@ def lost(*counts: int) -> np.ndarray:
 
 
 def test_the_gap_is_the_difference_of_two_means_with_its_standard_error():
-    rows = np.concatenate([lost(0, 80, 20), lost(10, 370, 20)])
-    gap = Gap.of(rows, np.arange(len(rows)) < 100)
+    gap = Gap.of(lost(0, 80, 20), lost(10, 370, 20))
     assert gap.unseen == pytest.approx(0.2)
     assert gap.rest == pytest.approx(0.025)
     assert gap.width == pytest.approx(0.175)

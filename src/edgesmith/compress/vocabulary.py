@@ -1,4 +1,4 @@
-"""Vocabulary trimming: a tokenizer that keeps the tokens a corpus uses and can still write everything else.
+"""Vocabulary trimming: a tokenizer that keeps the tokens a corpus uses, or more, and can still write everything else.
 
 A text whose tokens all stay is tokenised as before, because WordPiece takes the longest match and every longer match
 was absent before too. Other words fall apart into shorter pieces, down to single characters, which all stay.
@@ -7,6 +7,7 @@ was absent before too. Other words fall apart into shorter pieces, down to singl
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def trim_vocabulary(
         corpus_ids: token ids of the training texts, under the old tokenizer.
         min_count: a token seen less often than this leaves.
         vocab_size: most tokens that may stay; the rarest leave first. None for no limit.
-        keep_letters: keep, after these, every word and part of a word that the letters of the corpus can write.
+        keep_letters: keep, after these, every word and part of a word that is not in the corpus but that its letters can
+            write.
 
     Raises:
         UnsupportedError: the tokenizer is not WordPiece.
@@ -73,7 +75,7 @@ def trim_vocabulary(
         (token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token]
     )
     if keep_letters:
-        used += sorted(_writable(data, used) - set(used))
+        used += sorted(_writable(data, counts) - counts.keys())
     room = None if vocab_size is None else vocab_size - len(floor)
     kept = tuple(sorted(floor | set([token for token in used if token not in floor][:room])))
     remap = {old: new for new, old in enumerate(kept)}
@@ -111,14 +113,23 @@ def _indispensable(data: dict[str, Any]) -> set[int]:
 
 
 def _writable(data: dict[str, Any], used: Iterable[int]) -> set[int]:
-    """Ids of the words and parts of words that consist of the letters of the `used` tokens."""
+    """Ids of the words and parts of words that consist of the letters, and their marks, of the `used` tokens."""
     prefix = data["model"]["continuing_subword_prefix"]
     pieces = {token_id: token.removeprefix(prefix) for token, token_id in data["model"]["vocab"].items()}
     special = {added["id"] for added in data["added_tokens"]}
     letters = {
-        letter for token in used if token not in special for letter in pieces[token] if letter.isalpha()
+        character
+        for token in used
+        if token not in special
+        for character in pieces[token]
+        if is_letter(character)
     }
-    return {token_id for token_id, piece in pieces.items() if piece.isalpha() and letters.issuperset(piece)}
+    return {token_id for token_id, piece in pieces.items() if piece and letters.issuperset(piece)}
+
+
+def is_letter(character: str) -> bool:
+    """Whether it is a letter, or a mark that belongs to one, as the vowel signs of Devanagari do."""
+    return unicodedata.category(character)[0] in "LM"
 
 
 def _remap_post_processor(processor: dict[str, Any] | None, remap: dict[int, int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,29 +24,33 @@ def measure_coverage(
     validation: TextExamples,
     test: TextExamples,
     *,
+    seen: Set[int],
     teacher: ArrayLike,
     artifact: ArrayLike,
     resamples: int,
     seed: int,
 ) -> VocabularyCoverage:
-    """Tokens, rows and scripts that trimming touches.
+    """Tokens, rows and scripts that trimming touches, and the rows that the training texts say least about.
 
     Args:
-        before, after: the teacher's tokenizer and the trimmed one, both without truncation.
+        before, after: the teacher's tokenizer and the trimmed one; whether they truncate does not matter.
+        seen: the teacher's ids of the training texts.
         teacher, artifact: predicted class of each test row, (n,).
         resamples, seed: of the bootstrap.
     """
-    touched = trimmed_per_row(before, after, test) > 0  # (n,)
+    before, after = _whole(before), _whole(after)
+    known = {token for token, token_id in before.get_vocab().items() if token_id in seen}
+    unseen = np.array([not known.issuperset(row) for row in _tokens(before, test)])  # (n,)
     groups = [
         compare_group(rows, teacher, artifact, test.labels, resamples=resamples, seed=seed)
-        for rows in (touched, ~touched)
+        for rows in (unseen, ~unseen)
     ]
     prefix = str(before.model.continuing_subword_prefix)
     return VocabularyCoverage(
         validation=text_coverage(before, after, validation),
         test=text_coverage(before, after, test),
-        with_trimmed=groups[0],
-        without_trimmed=groups[1],
+        with_unseen=groups[0],
+        without_unseen=groups[1],
         scripts=script_pieces(before.get_vocab(), after.get_vocab(), prefix),
     )
 
@@ -123,6 +127,13 @@ def script_of(word: str) -> str | None:
 def _scripts_of_pieces(tokens: Iterable[str], prefix: str) -> Iterable[str]:
     pieces = (token.removeprefix(prefix) for token in tokens)
     return (script for piece in pieces if len(piece) > 1 and (script := script_of(piece)))
+
+
+def _whole(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy that does not truncate."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_truncation()
+    return copy
 
 
 def _tokens(tokenizer: Tokenizer, rows: TextExamples) -> list[list[str]]:

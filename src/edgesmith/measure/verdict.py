@@ -198,11 +198,11 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
 
 def _vocabulary_warnings(coverage: VocabularyCoverage, max_drop: float) -> Iterator[str]:
     """Where trimming costs accuracy, and what it was not measured on."""
-    touched = coverage.with_trimmed
-    if touched and _exceeds(touched.drop, max_drop) and touched.mcnemar_p < _SIGNIFICANT:
+    unseen = coverage.with_unseen
+    if unseen and _exceeds(unseen.drop, max_drop) and unseen.mcnemar_p < _SIGNIFICANT:
         yield (
-            f"on the {touched.n:,} test rows with a token that was trimmed away, the artifact loses "
-            f"{100 * touched.drop:.2f} points (McNemar's p {touched.mcnemar_p:.2g}): rows unlike the training texts lose more"
+            f"on the {unseen.n:,} test rows with a token that no training text holds, the artifact loses "
+            f"{100 * unseen.drop:.2f} points (McNemar's p {unseen.mcnemar_p:.2g}): rows unlike the training texts lose more"
         )
     if lost := [script for script in coverage.lost_scripts if script.before >= _HELD_IN_PIECES]:
         names = ", ".join(f"{script.script} ({script.before:,} pieces before)" for script in lost)

@@ -9,6 +9,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from edgesmith.analyze.cost import int8_file_bytes
 from edgesmith.export import exporter
 from edgesmith.measure.size import folder_bytes
 from edgesmith.measure.verdict import Evidence, fastest_that_passes, judge
@@ -21,7 +22,7 @@ from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
 from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
 from edgesmith.pipeline.tasks import Opened, open_task
 from edgesmith.pipeline.validation import Artifact, validate
-from edgesmith.recipe import Recipe
+from edgesmith.recipe import PruneConfig, Recipe
 from edgesmith.records import (
     Candidate,
     Progress,
@@ -34,6 +35,7 @@ from edgesmith.records import (
 from edgesmith.report.load import HTML_NAME, MARKDOWN_NAME, RECIPE_NAME, VERDICT_NAME
 from edgesmith.report.write import write_report
 from edgesmith.search.structure import Effort, build_order, try_candidates
+from edgesmith.search.vocabulary import Gap
 
 BUNDLE_OVERHEAD_BYTES = 50_000
 """Manifest and run.py (42 kB for a student of two layers); the tokenizer is weighed as it is."""
@@ -77,6 +79,9 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, opened: Opened, progress: Progress) -> None:
         self.recipe, self.out, self.progress = recipe, out, progress
         self.wall_s: dict[str, float] = {}
+        self.probe_drop: float | None = (
+            None  # of the trial that the vocabulary had, where it holds for a candidate
+        )
         self.host = describe_environment(()).processor  # part of what was measured, so of the keys of 1 and 6
         model, splits = model_folder(recipe.model), opened.modality.splits
         settings = {"task": recipe.task, "max_length": recipe.data.max_length}
@@ -126,6 +131,7 @@ class _Run:
             config={
                 "min_token_count": self.recipe.prune.min_token_count,
                 "vocabulary": self.bench.modality.vocabulary,
+                "runtime": self.recipe.runtimes[0],
                 "threads": self.recipe.validate.threads,
                 "host": self.host,
             },
@@ -140,17 +146,35 @@ class _Run:
         return verdict
 
     def _settle_vocabulary(self) -> None:
-        """Which tokens students keep, where the recipe leaves it open."""
+        """Which tokens students keep, where the recipe leaves it open.
+
+        More than those of the training texts where a trial loses more on other words than the budget allows, beyond
+        chance: a device reads other words than the training rows hold, and may meet them in every text.
+        """
         modality, recipe = self.bench.modality, self.recipe
         if modality.vocabulary is None or recipe.prune.vocabulary != "auto":
             return
         record, _ = self.step(
             "00-vocabulary",
             partial(steps.try_vocabulary, self.bench),
-            config=self._trial_config | {"max_drop": recipe.budget.max_drop},
+            config=self._trial_config,
             parents=self.root,
         )
-        modality.keep(record.facts["vocabulary"])
+        if record.facts["gap"] is None:
+            return
+        if not from_dict(Gap, record.facts["gap"]).is_inside(recipe.budget.max_drop):
+            modality.keep("letters")
+            if self._fits():
+                return
+            self.progress.say("no candidate that keeps more tokens is inside the size limit")
+            modality.keep("texts")
+        self.probe_drop = float(record.facts["drop"])
+
+    def _fits(self) -> bool:
+        """Whether the smallest candidate is inside the size limit, as far as its predicted bytes tell."""
+        smallest = min(int8_file_bytes(shape) for _, shape in self.bench.rungs.values())
+        limit = self.recipe.budget.max_size_bytes
+        return limit is None or smallest + self.overhead_bytes <= limit
 
     @property
     def effort(self) -> Effort:
@@ -165,7 +189,13 @@ class _Run:
     def _trial_config(self) -> dict[str, Any]:
         """What every short training is told."""
         search = self.recipe.search
-        return {"rows": search.trial_rows, "epochs": search.trial_epochs, "prune": self.recipe.prune}
+        return {"rows": search.trial_rows, "epochs": search.trial_epochs, "prune": self._prune_config}
+
+    @property
+    def _prune_config(self) -> PruneConfig:
+        """The recipe's, with the vocabulary that was settled on."""
+        vocabulary = self.bench.modality.vocabulary
+        return replace(self.recipe.prune, vocabulary=vocabulary or self.recipe.prune.vocabulary)
 
     @property
     def overhead_bytes(self) -> int:
@@ -175,13 +205,14 @@ class _Run:
 
     def _try(self, candidates: list[Candidate]) -> list[Candidate]:
         """Short trials of the candidates that fit the size and latency limits."""
-        vocabulary = self.bench.modality.vocabulary
 
         def trial(candidate: Candidate) -> float:
+            if candidate.name == steps.PROBE and self.probe_drop is not None:
+                return self.probe_drop
             record, _ = self.step(
                 f"02-distill/trial-{candidate.name}",
                 partial(steps.try_structure, self.bench, candidate),
-                config=self._trial_config | {"structure": candidate.structure, "vocabulary": vocabulary},
+                config=self._trial_config | {"structure": candidate.structure},
                 parents=self.root,
             )
             return float(record.facts["drop"])
@@ -213,17 +244,18 @@ class _Run:
         distilled, distilled_path = self.step(
             f"02-distill/{depth}-layers",
             partial(steps.distill, bench, candidate),
-            config={"distill": recipe.distill, "depth": depth, "vocabulary": bench.modality.vocabulary},
+            config={
+                "distill": recipe.distill,
+                "depth": depth,
+                "min_token_count": recipe.prune.min_token_count,
+                "vocabulary": bench.modality.vocabulary,
+            },
             parents=self.root,
         )
         pruned, pruned_path = self.step(
             f"03-prune/{name}",
             partial(steps.prune, bench, candidate, distilled_path),
-            config={
-                "prune": recipe.prune,
-                "structure": candidate.structure,
-                "vocabulary": bench.modality.vocabulary,
-            },
+            config={"prune": self._prune_config, "structure": candidate.structure},
             parents=(distilled,),
         )
         planned, plan_path = self.step(

@@ -20,6 +20,7 @@ from edgesmith.models import CompactEncoder, save_classifier
 from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, VocabularyCoverage
 from edgesmith.runtime import Predictor
+from edgesmith.search.vocabulary import Vocabulary
 
 Reader = PreTrainedTokenizerBase | BaseImageProcessor
 
@@ -40,7 +41,7 @@ class Modality(ABC):
     has_pairs: bool = False
     trims_losslessly: bool = True
     preprocessing: ImagePreprocessing | None = None
-    vocabulary: str | None = None
+    vocabulary: Vocabulary | None = None
 
     def __init__(self, recipe: Recipe, splits: Splits[Any]) -> None:
         self.recipe, self.splits = recipe, splits
@@ -80,11 +81,12 @@ class Modality(ABC):
     def student_validation_rows(self) -> EncodedRows:
         return self.validation_rows
 
-    def has_unseen_tokens(self, examples: Any) -> npt.NDArray[np.bool_]:
-        """(N,) whether an input holds a token that students do not keep."""
-        return np.zeros(len(examples), bool)
+    def rows_by_words(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Validation rows, (N,) each: those with a token that only the larger vocabulary keeps, those that lack none."""
+        unseen = np.zeros(len(self.splits.validation), bool)
+        return unseen, ~unseen
 
-    def keep(self, vocabulary: str) -> None:
+    def keep(self, vocabulary: Vocabulary) -> None:
         """Lets students keep the tokens of another vocabulary."""
         self.vocabulary = vocabulary
 
@@ -99,7 +101,7 @@ class Modality(ABC):
         """A compact encoder with the model's outputs on this run's inputs."""
 
     def trim(self, model: Any, structure: Structure) -> tuple[Any, list[str]]:
-        """The model without the inputs that the training rows do not use, and what was removed, in words."""
+        """The model without the inputs that students do not keep, and what was removed, in words."""
         return model, []
 
     def augmentation(

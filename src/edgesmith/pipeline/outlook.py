@@ -71,11 +71,18 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         "distil": (recipe.distill, recipe.distill.epochs, rows),
         "recover": (recipe.prune.recovery, recipe.prune.recovery.epochs, rows),
     }
+    settles = opened.modality.vocabulary is not None and recipe.prune.vocabulary == "auto"
     if not opened.has_head:
         runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, rows), **runs}
+    rungs = ladder(shape, shape.vocab, rare_words=opened.modality.vocabulary == "letters")
     return Outlook(
         steps=(
             *(() if opened.has_head else ("0 finetune: the model has no head for this task",)),
+            *(
+                ("0 vocabulary: a trial shows whether words of no training text are missed",)
+                if settles
+                else ()
+            ),
             "1 analyze: parameters, MACs, bytes; candidates timed on this host",
             f"2 distil: at most {recipe.search.max_trials} short trials, then logits and hidden states",
             "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
@@ -88,7 +95,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
                 "size_bytes": analyze.int8_file_bytes(candidate),
                 "macs_ratio": analyze.macs(candidate, tokens) / whole,
             }
-            for name, (_, candidate) in ladder(shape, shape.vocab).items()
+            for name, (_, candidate) in rungs.items()
         },
         training_steps={
             name: ceil(ceil(count / config.batch_size) * epochs)

@@ -18,11 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 from edgesmith.compress.augment import WordReplacement, nearest_words, trimmed_neighbours
 from edgesmith.compress.prune import prune_embedding
 from edgesmith.compress.structure import fold_token_types, keep_positions
-from edgesmith.compress.vocabulary import TrimmedVocabulary, trim_vocabulary
+from edgesmith.compress.vocabulary import TrimmedVocabulary, is_letter, trim_vocabulary
 from edgesmith.data import Splits, TextExamples
 from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.measure.baseline import bag_of_words
-from edgesmith.measure.coverage import measure_coverage, trimmed_per_row
+from edgesmith.measure.coverage import measure_coverage
 from edgesmith.models import (
     CompactBertForSequenceClassification,
     CompactEncoder,
@@ -33,21 +33,18 @@ from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
 from edgesmith.runtime import TOKENIZER_NAME, Predictor
-
-KEPT = {
-    "texts": "the training texts use",
-    "letters": "the training texts use or their letters can write",
-}
-"""What each vocabulary keeps, beside all single characters."""
+from edgesmith.search.vocabulary import VOCABULARIES, Vocabulary
 
 
 @dataclass(frozen=True)
-class StudentTexts:
-    """What a student reads: texts under a trimmed tokenizer.
+class TrimmedTexts:
+    """The texts of a run as a student reads them.
 
     Attributes:
         tokenizer: the teacher's.
-        teacher_train_rows: under it.
+        trimmed: the student's.
+        teacher_train_rows: training rows as the teacher reads them.
+        max_length: longest input in tokens.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -84,7 +81,11 @@ class StudentTexts:
     def words(self) -> list[int]:
         """Ids, under the teacher's tokenizer, of the kept tokens that are whole words."""
         tokens = self.tokenizer.convert_ids_to_tokens(list(self.trimmed.kept_ids))
-        return [word for word, token in zip(self.trimmed.kept_ids, tokens, strict=True) if token.isalpha()]
+        return [
+            word
+            for word, token in zip(self.trimmed.kept_ids, tokens, strict=True)
+            if all(map(is_letter, token))
+        ]
 
 
 class TextModality(Modality):
@@ -95,14 +96,15 @@ class TextModality(Modality):
     """
 
     student_kind = CompactBertForSequenceClassification
-    vocabulary: str
+    vocabulary: Vocabulary
 
     def __init__(
         self, recipe: Recipe, splits: Splits[TextExamples], tokenizer: PreTrainedTokenizerBase, positions: int
     ) -> None:
         super().__init__(recipe, splits)
         self._tokenizer, self._positions = tokenizer, positions
-        self._neighbours: Tensor | None = None
+        self._texts: dict[Vocabulary, TrimmedTexts] = {}
+        self._neighbours: dict[Vocabulary, Tensor] = {}
         self.vocabulary = "letters" if recipe.prune.vocabulary == "letters" else "texts"
         self.has_pairs = splits.train.pairs is not None
         self.trims_losslessly = recipe.prune.min_token_count == 1
@@ -122,6 +124,10 @@ class TextModality(Modality):
     def train_rows(self) -> EncodedExamples:
         return self.encode(self.splits.train)
 
+    @cached_property
+    def validation_rows(self) -> EncodedExamples:
+        return self.encode(self.splits.validation)
+
     @property
     def student_train_rows(self) -> EncodedExamples:
         """With the teacher's ids beside the student's."""
@@ -131,20 +137,28 @@ class TextModality(Modality):
     def student_validation_rows(self) -> EncodedExamples:
         return self._student.validation_rows
 
-    @cached_property
-    def _student(self) -> StudentTexts:
-        trimmed = trim_vocabulary(
-            self._tokenizer.backend_tokenizer.to_str(),
-            self.train_rows.input_ids,
-            min_count=self.recipe.prune.min_token_count,
-            keep_letters=self.vocabulary == "letters",
-        )
-        return StudentTexts(self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length)
+    @property
+    def _student(self) -> TrimmedTexts:
+        return self._under(self.vocabulary)
 
-    def keep(self, vocabulary: str) -> None:
-        super().keep(vocabulary)
-        self._neighbours = None
-        self.__dict__.pop("_student", None)  # made anew when next asked for
+    def _under(self, vocabulary: Vocabulary) -> TrimmedTexts:
+        if vocabulary not in self._texts:
+            trimmed = trim_vocabulary(
+                self._tokenizer.backend_tokenizer.to_str(),
+                self.train_rows.input_ids,
+                min_count=self.recipe.prune.min_token_count,
+                keep_letters=vocabulary == "letters",
+            )
+            self._texts[vocabulary] = TrimmedTexts(
+                self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length
+            )
+        return self._texts[vocabulary]
+
+    def rows_by_words(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        texts, letters = (set(self._under(name).trimmed.kept_ids) for name in VOCABULARIES)
+        rows = self.validation_rows.input_ids
+        unseen = [not (letters - texts).isdisjoint(ids) for ids in rows]
+        return np.array(unseen), np.array([texts.issuperset(ids) for ids in rows])
 
     @property
     def vocabulary_size(self) -> int:
@@ -167,11 +181,12 @@ class TextModality(Modality):
         self, config: DistillConfig, teacher: CompactEncoder, *, trimmed: bool
     ) -> WordReplacement | None:
         """Word replacement for a student, with the teacher's vocabulary or a `trimmed` one."""
-        if self._neighbours is None:
+        if self.vocabulary not in self._neighbours:
             table = teacher.get_parameter("embeddings.word.weight")
-            self._neighbours = nearest_words(table, self._student.words)
-        ids = self._student.trimmed.kept_ids if trimmed else range(len(self._neighbours))
-        return WordReplacement.of(config, trimmed_neighbours(self._neighbours, ids), torch.as_tensor(ids))
+            self._neighbours[self.vocabulary] = nearest_words(table, self._student.words)
+        nearest = self._neighbours[self.vocabulary]
+        ids = self._student.trimmed.kept_ids if trimmed else range(len(nearest))
+        return WordReplacement.of(config, trimmed_neighbours(nearest, ids), torch.as_tensor(ids))
 
     @property
     def reader(self) -> PreTrainedTokenizerBase:
@@ -182,15 +197,11 @@ class TextModality(Modality):
         """The trimmed tokenizer."""
         return self._student.reader
 
-    def has_unseen_tokens(self, examples: TextExamples) -> npt.NDArray[np.bool_]:
-        before, after = (reader.backend_tokenizer for reader in (self.reader, self.student_reader))
-        return trimmed_per_row(before, after, examples) > 0
-
     def remarks(self, shape: EncoderShape, parameters: Sequence[int]) -> tuple[str, ...]:
         embedding, total = parameters[0], sum(parameters)
         return (
             f"{total / 1e6:.1f} M parameters; the word embeddings are {embedding / total:.0%} of them",
-            f"students keep {self.vocabulary_size:,} of {shape.vocab:,} tokens: those that {KEPT[self.vocabulary]}",
+            f"students keep {self.vocabulary_size:,} of {shape.vocab:,} tokens: those that {VOCABULARIES[self.vocabulary]}",
         )
 
     def trim_facts(self) -> dict[str, float]:
@@ -202,6 +213,7 @@ class TextModality(Modality):
             self.student_reader.backend_tokenizer,
             self.splits.validation,
             self.splits.test,
+            seen={token for ids in self.train_rows.input_ids for token in ids},
             teacher=teacher,
             artifact=artifact,
             resamples=self.recipe.validate.resamples,

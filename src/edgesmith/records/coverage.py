@@ -63,15 +63,15 @@ class VocabularyCoverage:
     """Measured on rows that the vocabulary was not trimmed for.
 
     Attributes:
-        with_trimmed: test rows that hold a token that was trimmed away; None where there is none.
-        without_trimmed: the other test rows; None where there is none.
+        with_unseen: test rows that hold a token of no training text, trimmed away or not; None where there is none.
+        without_unseen: the other test rows; None where there is none.
         scripts: those that the teacher's vocabulary has pieces of, by falling number.
     """
 
     validation: TextCoverage
     test: TextCoverage
-    with_trimmed: RowGroup | None
-    without_trimmed: RowGroup | None
+    with_unseen: RowGroup | None
+    without_unseen: RowGroup | None
     scripts: tuple[ScriptPieces, ...]
 
     @property

@@ -15,8 +15,8 @@ def vocabulary(verdict: Verdict) -> Table:
     rows = found and (
         ("validation texts", _text_coverage(found.validation)),
         ("test texts", _text_coverage(found.test)),
-        ("test rows with a trimmed token", _row_group(found.with_trimmed, verdict.metric)),
-        ("test rows without", _row_group(found.without_trimmed, verdict.metric)),
+        ("test rows with a token of no training text", _row_group(found.with_unseen, verdict.metric)),
+        ("test rows without", _row_group(found.without_unseen, verdict.metric)),
         ("scripts left in single characters only", _scripts(found.lost_scripts)),
     )
     return Table(

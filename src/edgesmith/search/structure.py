@@ -38,7 +38,7 @@ LADDER = {
 RANK_MULTIPLE = 16
 
 RARE_WORDS_RANK = 3 / 4
-"""Of a rung's rank where words stay that the training texts do not use: more rows, which matter less, share it."""
+"""Of a rung's rank where words stay that the training texts do not use: more rows, which matter less, share it (LOG.md)."""
 
 
 def ladder(

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+Vocabulary = Literal["texts", "letters"]
+
+VOCABULARIES: dict[Vocabulary, str] = {
+    "texts": "the training texts use",
+    "letters": "the training texts use or their letters can write",
+}
+"""What each keeps, beside all single characters."""
+
 FEWEST_ROWS = 50
 """Rows of either kind below which nothing is read off their difference."""
 
-ONE_SIDED = 1.645
+_ONE_SIDED = 1.645
 """Standard errors of a difference that chance exceeds once in twenty times."""
 
 
@@ -28,13 +37,12 @@ class Gap:
     error: float
 
     @staticmethod
-    def of(lost: npt.NDArray[np.int64], unseen: npt.NDArray[np.bool_]) -> Gap:
-        """From the loss of every row, (N,) in -1, 0 and 1, and (N,) bool: which rows hold such words."""
-        groups = lost[unseen], lost[~unseen]
+    def of(unseen: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> Gap:
+        """From the loss of every row, -1, 0 or 1, in each of two groups."""
         return Gap(
-            unseen=float(groups[0].mean()),
-            rest=float(groups[1].mean()),
-            error=sqrt(sum(float(rows.var(ddof=1)) / len(rows) for rows in groups)),
+            unseen=float(unseen.mean()),
+            rest=float(rest.mean()),
+            error=sqrt(sum(float(rows.var(ddof=1)) / len(rows) for rows in (unseen, rest))),
         )
 
     @property
@@ -43,4 +51,4 @@ class Gap:
 
     def is_inside(self, max_drop: float) -> bool:
         """Whether the gap is inside the budget, or may be chance."""
-        return self.width <= max(max_drop, ONE_SIDED * self.error)
+        return self.width <= max(max_drop, _ONE_SIDED * self.error)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from table import write_table
 
+from edgesmith.records import STEP_RECORD_NAME, StepRecord, read_json
+
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SST2_DATA", ROOT.parent / "shared" / "data" / "glue" / "SST-2"))
 RUNS = {
@@ -44,8 +46,15 @@ def main(runs: Path) -> None:
     for name, arguments in RUNS.items():
         folders.append(runs / name)
         compress(model, folders[-1], *arguments)
-        model = folders[0] / "00-finetune" / "model"  # the second run has the first one's teacher
+        model = teacher_of(folders[0])  # the second run has the first one's teacher
     print(write_table(ROOT / "results" / "sst2.md", "SST-2 from all-MiniLM-L6-v2", "make bench", folders))
+
+
+def teacher_of(run: Path) -> Path:
+    """The one that a run chose among its fine-tuned models."""
+    records = (run / "00-finetune").glob(f"*/{STEP_RECORD_NAME}")
+    best = max(records, key=lambda record: read_json(StepRecord, record).facts["accuracy"])
+    return best.parent / "model"
 
 
 def compress(model: Path, folder: Path, *arguments: str) -> None:

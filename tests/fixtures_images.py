@@ -29,12 +29,12 @@ from edgesmith.recipe import (
     Budget,
     DataConfig,
     DistillConfig,
+    FinetuneConfig,
     PruneConfig,
     QuantizeConfig,
     Recipe,
     RecoveryConfig,
     SearchConfig,
-    TrainingConfig,
     ValidateConfig,
 )
 
@@ -157,7 +157,7 @@ def image_recipe(headless_vit: Path, digits: Path) -> Recipe:
         data=DataConfig(path=str(digits)),
         task="image-classification",
         budget=Budget(max_drop=0.3),
-        finetune=TrainingConfig(epochs=12.0, learning_rate=2e-3, evaluations=2),
+        finetune=FinetuneConfig(epochs=12.0, learning_rate=2e-3, evaluations=2),
         distill=DistillConfig(epochs=4.0, learning_rate=2e-3, evaluations=2),
         prune=PruneConfig(
             importance_rows=64, recovery=RecoveryConfig(epochs=8.0, learning_rate=2e-3, evaluations=2)

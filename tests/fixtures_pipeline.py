@@ -19,19 +19,19 @@ from edgesmith.recipe import (
     Budget,
     DataConfig,
     DistillConfig,
+    FinetuneConfig,
     PruneConfig,
     QuantizeConfig,
     Recipe,
     RecoveryConfig,
     SearchConfig,
-    TrainingConfig,
     ValidateConfig,
 )
 from edgesmith.records import SilentProgress, Verdict
 
 ROWS = {"train": 400, "validation": 100, "test": 120}
 STEPS = (
-    "00-finetune",
+    "00-finetune/seed-0",
     "01-analyze",
     "02-distill/trial-tiny",
     "02-distill/trial-small",
@@ -156,7 +156,7 @@ def recipe(headless: Path, data: Path) -> Recipe:
         model=str(headless),
         data=DataConfig(path=str(data), max_length=48),
         budget=Budget(max_drop=0.5),
-        finetune=TrainingConfig(epochs=3.0, learning_rate=2e-3, evaluations=2),
+        finetune=FinetuneConfig(epochs=3.0, learning_rate=2e-3, evaluations=2),
         distill=DistillConfig(epochs=2.0, learning_rate=5e-4, evaluations=2),
         prune=PruneConfig(
             importance_rows=64,

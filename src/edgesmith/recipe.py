@@ -93,6 +93,22 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FinetuneConfig(TrainingConfig):
+    """Fine-tuning of a model that has no head for the task.
+
+    Attributes:
+        restarts: runs with different orders of rows and dropout; the best on validation rows is the teacher, as in BERT's
+            own fine-tuning (arXiv:1810.04805, section 4.1).
+    """
+
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.restarts >= 1, "restarts", self.restarts, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillConfig(TrainingConfig):
     """Distillation from the teacher (arXiv:1503.02531; hidden states as in arXiv:1909.10351).
 
@@ -235,7 +251,7 @@ class Recipe:
     target: str = "host"
     runtimes: tuple[Literal["onnxruntime", "litert"], ...] = ("onnxruntime",)
     budget: Budget = field(default_factory=Budget)
-    finetune: TrainingConfig = field(default_factory=TrainingConfig)
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)

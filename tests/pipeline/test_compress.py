@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fixtures_pipeline import CHILD, ROWS, STEPS, FinishedRun, Listener, essence, forget, predictions
 from rich.console import Console
+from safetensors.numpy import load_file
 
 from edgesmith.pipeline import compress
 from edgesmith.recipe import Recipe
@@ -70,7 +71,8 @@ def test_the_verdict_says_what_it_must(finished: FinishedRun) -> None:
     assert verdict.size_bytes == sum(file.stat().st_size for file in bundle.iterdir())
     assert verdict.model_size_bytes == (bundle / "model.onnx").stat().st_size
     assert (
-        verdict.baseline_size_bytes == (finished.path / "00-finetune/model/model.safetensors").stat().st_size
+        verdict.baseline_size_bytes
+        == (finished.path / "00-finetune/seed-0/model/model.safetensors").stat().st_size
     )
     assert verdict.size_ratio == verdict.baseline_size_bytes / verdict.model_size_bytes > 10
     assert set(verdict.wall_s) == {step.partition("/")[0][3:] for step in STEPS}
@@ -129,7 +131,7 @@ def test_the_bundle_answers_on_its_own_as_it_did_in_the_run(finished: FinishedRu
 def test_every_model_opens_with_from_pretrained(finished: FinishedRun) -> None:
     folders = [
         str(finished.path / step / "model")
-        for step in ("00-finetune", "02-distill/1-layers", "03-prune/tiny")
+        for step in ("00-finetune/seed-0", "02-distill/1-layers", "03-prune/tiny")
     ]
     script = """
 import sys, edgesmith.models
@@ -188,7 +190,28 @@ def test_a_new_seed_does_everything_again(copied: Path, recipe: Recipe) -> None:
     heard = Listener(stop_at="01-analyze")
     with pytest.raises(KeyboardInterrupt):
         compress(replace(recipe, seed=1), copied, heard)
-    assert heard.done == ("00-finetune",)
+    assert heard.done == ("00-finetune/seed-1",)
+
+
+def test_the_best_of_several_teachers_is_taken(copied: Path, recipe: Recipe) -> None:
+    heard = Listener(stop_at="02-distill/trial-tiny")
+    with pytest.raises(KeyboardInterrupt):
+        compress(changed(recipe, "finetune", restarts=3), copied, heard)
+    assert heard.done[:2] == ("00-finetune/seed-1", "00-finetune/seed-2")
+    records = {
+        path.parent.name: read_json(StepRecord, path)
+        for path in (copied / "00-finetune").glob(f"*/{STEP_RECORD_NAME}")
+    }
+    reached = {name: record.facts["accuracy"] for name, record in records.items()}
+    weights = {
+        load_file(copied / "00-finetune" / name / "model/model.safetensors")["classifier.weight"].tobytes()
+        for name in reached
+    }
+    assert len(reached) == len(weights) == 3
+    analysis = read_json(StepRecord, copied / "01-analyze" / STEP_RECORD_NAME)
+    assert analysis.facts["teacher_validation_accuracy"] == max(reached.values())
+    (line,) = [line for line in heard.lines if line.startswith("the teacher is that of")]
+    assert reached[line.split()[5].rstrip(",")] == max(reached.values())
 
 
 def test_new_data_does_everything_again(copied: Path, recipe: Recipe, tmp_path: Path) -> None:
@@ -198,7 +221,7 @@ def test_new_data_does_everything_again(copied: Path, recipe: Recipe, tmp_path: 
     heard = Listener(stop_at="01-analyze")
     with pytest.raises(KeyboardInterrupt):
         compress(changed(recipe, "data", path=str(data)), copied, heard)
-    assert heard.done == ("00-finetune",)
+    assert heard.done == ("00-finetune/seed-0",)
     assert not (copied / "verdict.json").exists()  # it was another run's
 
 

@@ -43,7 +43,13 @@ def test_the_verdict_is_pass(run: FinishedRun) -> None:
 
 def test_the_steps_are_those_of_texts(run: FinishedRun) -> None:
     assert run.heard.begun == [
-        *("00-finetune", "01-analyze", "02-distill/trial-tiny", "02-distill/1-layers", "03-prune/tiny"),
+        *(
+            "00-finetune/seed-0",
+            "01-analyze",
+            "02-distill/trial-tiny",
+            "02-distill/1-layers",
+            "03-prune/tiny",
+        ),
         *("04-quantize/tiny", "05-export/tiny-onnxruntime"),
         *("05-export/baseline-onnxruntime", "06-validate"),
     ]
@@ -76,7 +82,8 @@ def test_the_bundle_is_evaluated_on_a_folder(run: FinishedRun, image_recipe: Rec
 
 def test_every_model_opens_with_from_pretrained(run: FinishedRun) -> None:
     folders = [
-        str(run.path / step / "model") for step in ("00-finetune", "02-distill/1-layers", "03-prune/tiny")
+        str(run.path / step / "model")
+        for step in ("00-finetune/seed-0", "02-distill/1-layers", "03-prune/tiny")
     ]
     script = """
 import sys, PIL.Image, edgesmith.models

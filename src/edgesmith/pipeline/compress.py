@@ -118,7 +118,18 @@ class _Run:
         bench = Workbench(self.recipe, opened.modality, opened.model, folder, self.progress)
         if opened.has_head:
             return bench, ()
-        record, path = self.step("00-finetune", partial(steps.finetune, bench), config=self.recipe.finetune)
+        config, first = self.recipe.finetune, self.recipe.seed
+        runs = [
+            self.step(
+                f"00-finetune/seed-{seed}",
+                partial(steps.finetune, bench, seed),
+                config=replace(config, restarts=1),
+            )
+            for seed in range(first, first + config.restarts)
+        ]
+        record, path = max(runs, key=lambda run: float(run[0].facts["accuracy"]))
+        if len(runs) > 1:
+            self.progress.say(f"the teacher is that of {path.name}, the best on validation rows")
         tuned = opened.modality.reload(path / MODEL_FOLDER)
         return replace(bench, model=tuned, teacher_folder=path / MODEL_FOLDER), (record,)
 

@@ -77,7 +77,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
     rungs = ladder(shape, shape.vocab, rare_words=opened.modality.vocabulary == "letters")
     return Outlook(
         steps=(
-            *(() if opened.has_head else ("0 finetune: the model has no head for this task",)),
+            *(() if opened.has_head else (_finetuning(recipe.finetune.restarts),)),
             *(
                 ("0 vocabulary: a trial shows whether words of no training text are missed",)
                 if settles
@@ -104,6 +104,11 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         notes=splits.notes,
         needs_finetuning=not opened.has_head,
     )
+
+
+def _finetuning(restarts: int) -> str:
+    best = f"; the best of {restarts} on validation rows is the teacher" if restarts > 1 else ""
+    return f"0 finetune: the model has no head for this task{best}"
 
 
 def _formats(recipe: Recipe) -> str:

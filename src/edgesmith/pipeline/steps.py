@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,19 +37,20 @@ PROBE = "small"
 """The candidate that tries the vocabulary."""
 
 
-def finetune(bench: Workbench, folder: Path) -> StepResult:
-    """Gives a model without a head the task's: the result is the teacher."""
+def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
+    """Gives a model without a head the task's: the result is a teacher."""
+    model = copy.deepcopy(bench.model)
     result = train(
-        bench.model,
+        model,
         bench.train_rows,
         bench.validation_rows,
         bench.recipe.finetune,
         folder=folder / "checkpoints",
-        seed=bench.recipe.seed,
+        seed=seed,
         progress=bench.progress,
         title="fine-tuning the teacher",
     )
-    bench.modality.save(bench.model, folder / MODEL_FOLDER)
+    bench.modality.save(model, folder / MODEL_FOLDER)
     return StepResult(
         _training_facts(result),
         (

@@ -10,8 +10,8 @@ from edgesmith.report.facts import NONE, Table
 from edgesmith.report.load import VALIDATE_STEP, Run
 from edgesmith.report.units import counted, megabytes, milliseconds, percent, points
 
-TRIAL, BASELINE = "trial-", "baseline-"
-"""How the folders of a trial and of the teacher's own files start."""
+TRIAL, BASELINE, SEED = "trial-", "baseline-", "seed-"
+"""How the folders of a trial, of the teacher's own files and of a fine-tuned teacher start."""
 
 _KINDS_BY_PREFIX = {TRIAL: "trial", BASELINE: "baseline"}
 
@@ -67,7 +67,7 @@ def _chapter(run: Run, folder: str) -> Chapter:
     record, name = run.steps[folder], folder.partition("/")[2]
     kind = next((kind for prefix, kind in _KINDS_BY_PREFIX.items() if name.startswith(prefix)), record.step)
     verb, purpose = KINDS.get(kind, (kind.capitalize(), ""))
-    subject = "the teacher" if kind in ("finetune", "analyze") else _subject(run, name)
+    subject = "the teacher" if kind == "analyze" else _subject(run, name)
     return Chapter(
         title=f"{verb} {subject}".strip(),
         folder=folder,
@@ -78,7 +78,12 @@ def _chapter(run: Run, folder: str) -> Chapter:
 
 
 def _subject(run: Run, name: str) -> str:
-    """``trial-tiny`` -> ``tiny``, ``2-layers`` -> ``2 layers``, ``baseline-litert`` -> ``the teacher for litert``."""
+    """``trial-tiny`` -> ``tiny``, ``2-layers`` -> ``2 layers``, ``baseline-litert`` -> ``the teacher for litert``.
+
+    ``seed-0``, of a teacher that was fine-tuned -> ``the teacher from seed 0``.
+    """
+    if name.startswith(SEED):
+        return f"the teacher from {name.replace('-', ' ')}"
     for runtime in run.recipe.runtimes:
         if name.endswith(f"-{runtime}"):
             return f"{_subject(run, name.removesuffix(f'-{runtime}'))} for {runtime}"

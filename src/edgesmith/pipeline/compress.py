@@ -79,9 +79,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, opened: Opened, progress: Progress) -> None:
         self.recipe, self.out, self.progress = recipe, out, progress
         self.wall_s: dict[str, float] = {}
-        self.probe_drop: float | None = (
-            None  # of the trial that the vocabulary had, where it holds for a candidate
-        )
+        self.probe_drop: float | None = None  # of the vocabulary's trial, where it is a candidate's as well
         self.host = describe_environment(()).processor  # part of what was measured, so of the keys of 1 and 6
         model, splits = model_folder(recipe.model), opened.modality.splits
         settings = {"task": recipe.task, "max_length": recipe.data.max_length}

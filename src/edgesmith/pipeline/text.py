@@ -156,8 +156,8 @@ class TextModality(Modality):
 
     def rows_by_words(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         texts, letters = (set(self._under(name).trimmed.kept_ids) for name in VOCABULARIES)
-        rows = self.validation_rows.input_ids
-        unseen = [not (letters - texts).isdisjoint(ids) for ids in rows]
+        added, rows = letters - texts, self.validation_rows.input_ids
+        unseen = [not added.isdisjoint(ids) for ids in rows]
         return np.array(unseen), np.array([texts.issuperset(ids) for ids in rows])
 
     @property

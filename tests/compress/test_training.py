@@ -5,7 +5,7 @@ import torch
 from fixtures_models import tiny_compact, toy_rows
 
 from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.training import hard_label_loss, train
+from edgesmith.compress.training import _LengthGroupedEpochs, hard_label_loss, train
 from edgesmith.errors import StepError
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
@@ -144,13 +144,13 @@ def test_a_half_written_checkpoint_is_passed_over(uninterrupted, tmp_path):
 
 
 def test_the_best_checkpoint_is_restored(tmp_path):
-    """After step 16 the loss is turned around, so that the last weights are the worst."""
+    """After step 8 the loss is turned around, so that the last weights are the worst."""
     steps = []
 
     def loss(model, batch):
         steps.append(1)
         value, output = hard_label_loss(model, batch)
-        return (value if len(steps) <= 16 else -value), output
+        return (value if len(steps) <= 8 else -value), output
 
     model, result, validation = run(tmp_path, loss=loss, dropout=0.0)
     assert result.curve[-1][1] < result.accuracy == max(accuracy for _, accuracy in result.curve)
@@ -176,3 +176,20 @@ def test_epochs_may_be_fractions(tmp_path, epochs, steps):
     _, result, _ = run(tmp_path, config=config)
     assert result.steps == steps
     assert [step for step, _ in result.curve] == [steps]
+
+
+def test_an_epoch_shows_every_row_once_in_shuffled_batches_of_similar_length():
+    rows = toy_rows(1_050, seed=1)  # of 5 to 11 tokens
+    sampler = _LengthGroupedEpochs(rows, 4, seed=0)
+    epochs = []
+    for epoch in range(2):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+    assert all(sorted(epoch) == list(range(1_050)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    full = torch.tensor(rows.lengths)[epochs[0][:1_048]].view(-1, 4)
+    assert (full.amax(1) - full.amin(1)).median() == 0
+    steps = full.float().mean(1).diff()
+    assert (
+        steps > 0
+    ).sum() > 50  # of 261; sorted from long to short, lengths rise where one group of fifty ends: 5 times

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -163,10 +164,11 @@ def _is_json(path: Path) -> bool:
 
 
 class _LengthGroupedEpochs(LengthGroupedSampler):
-    """Rows of similar length together, in an order that depends on the seed and the epoch only.
+    """Batches of rows of similar length, in an order that depends on the seed and the epoch only.
 
     The Trainer's own sampler draws from torch's global generator, which a resumed run finds in another state: in any
-    but the first epoch it would see some rows twice and others not at all.
+    but the first epoch it would see some rows twice and others not at all. It also leaves every fifty batches sorted
+    from long to short, so that the last thing a model learns is its shortest rows: here the batches are shuffled.
     """
 
     def __init__(self, rows: EncodedRows, batch_size: int, seed: int) -> None:
@@ -176,6 +178,15 @@ class _LengthGroupedEpochs(LengthGroupedSampler):
     def set_epoch(self, epoch: int) -> None:
         """Called by the Trainer before each epoch."""
         self.generator.manual_seed(self._seed + epoch)
+
+    def __iter__(self) -> Iterator[int]:
+        rows = list(super().__iter__())  # type: ignore[no-untyped-call]
+        *full, last = [
+            rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)
+        ]
+        for batch in torch.randperm(len(full), generator=self.generator).tolist():
+            yield from full[batch]
+        yield from last  # it may be short
 
 
 class _LossTrainer(Trainer):

@@ -40,12 +40,15 @@ _KEYS = {
 
 QUICK: dict[str, object] = {
     "quick": True,
-    "data.max_rows": 2000,
+    "data.max_rows": 1600,
+    "finetune.evaluations": 2,
     "distill.epochs": 1.0,
+    "distill.evaluations": 2,
+    "prune.recovery.evaluations": 4,
     "prune.importance_rows": 128,
     "quantize.calibration_rows": 64,
     "search.max_trials": 2,
-    "search.trial_rows": 1000,
+    "search.trial_rows": 640,
     "search.max_attempts": 1,
     "validate.inputs": 16,
     "validate.rounds": 5,

@@ -117,13 +117,13 @@ class Effort:
     full_steps: int
 
     def expected_drop(self, trial_drop: float) -> float:
-        """Predicted drop after the full training: it falls with the cube root of the steps.
+        """Predicted drop after the full training: it falls with the square root of the steps.
 
         A gain stays as it is. The exponent is a rule of thumb, held against measurements in LOG.md.
         """
         if trial_drop <= 0:
             return trial_drop
-        return trial_drop * math.cbrt(min(1.0, self.trial_steps / self.full_steps))
+        return trial_drop * math.sqrt(min(1.0, self.trial_steps / self.full_steps))
 
 
 def try_candidates(

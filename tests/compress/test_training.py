@@ -5,7 +5,7 @@ import torch
 from fixtures_models import tiny_compact, toy_rows
 
 from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.training import _LengthGroupedEpochs, hard_label_loss, train
+from edgesmith.compress.training import _LengthGroupedEpochs, hard_label_loss, kept_accuracy, train
 from edgesmith.errors import StepError
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
@@ -154,6 +154,30 @@ def test_the_best_checkpoint_is_restored(tmp_path):
 
     model, result, validation = run(tmp_path, loss=loss, dropout=0.0)
     assert result.curve[-1][1] < result.accuracy == max(accuracy for _, accuracy in result.curve)
+    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "kept"),
+    [
+        ((0.90, 0.95, 0.94), 0.94),  # a standard error is 0.012 on 400 rows
+        ((0.90, 0.953, 0.94), 0.953),
+        ((0.90, 0.94), 0.94),
+        ((0.9, 1.0), 1.0),
+    ],
+)
+def test_the_last_weights_are_kept_unless_others_are_better_by_a_standard_error(accuracies, kept):
+    assert kept_accuracy(accuracies, 400) == kept
+
+
+def test_a_lead_within_a_standard_error_does_not_bring_earlier_weights_back(tmp_path):
+    config = TrainingConfig(epochs=2, learning_rate=2e-3, batch_size=16, evaluations=10)
+    for seed in range(8):  # until an evaluation leads the last by a row of 40; a standard error is about two
+        model, result, validation = run(tmp_path, seed=seed, config=config)
+        accuracies = [accuracy for _, accuracy in result.curve]
+        if max(accuracies) > accuracies[-1]:
+            break
+    assert max(accuracies) > accuracies[-1] == result.accuracy
     assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
 
 

@@ -1,11 +1,11 @@
-"""One training run: `transformers.Trainer` with a loss of ours, validation, the best checkpoint and resume."""
+"""One training run: `transformers.Trainer` with a loss of ours, validation, a choice of weights and resume."""
 
 from __future__ import annotations
 
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,7 +46,7 @@ class TrainingResult:
     """What a run reached.
 
     Attributes:
-        accuracy: of the restored best checkpoint, on the validation rows.
+        accuracy: of the weights that were kept, on the validation rows.
         curve: (step, validation accuracy) at each evaluation.
         wall_s: seconds of this process; an interrupted try is not counted.
     """
@@ -75,7 +75,7 @@ def train(
     title: str,
     loss: Loss = hard_label_loss,
 ) -> TrainingResult:
-    """Trains `model` in place and leaves it with the weights of its best validation accuracy.
+    """Trains `model` in place and leaves it with its last weights, or with those of a clearly better evaluation.
 
     Args:
         rows, validation: training and validation rows; no others are seen.
@@ -135,18 +135,28 @@ def train(
         progress.say(f"{title}: going on from {checkpoint.name}")
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(folder, ignore_errors=True)
-    curve = tuple(
-        (int(entry["step"]), float(entry["eval_accuracy"]))
-        for entry in trainer.state.log_history
-        if "eval_accuracy" in entry
-    )
+    curve = trainer.curve
     model.eval()
     return TrainingResult(
-        accuracy=max(accuracy for _, accuracy in curve),
+        accuracy=kept_accuracy([accuracy for _, accuracy in curve], len(validation)),
         curve=curve,
         steps=total,
         wall_s=outcome.metrics["train_runtime"],
     )
+
+
+def kept_accuracy(accuracies: Sequence[float], rows: int) -> float:
+    """Of the evaluations of a run, in order, the one whose weights are kept: the last, unless one is clearly better.
+
+    Validation rows are a sample, and the best of several evaluations is often a lucky one from before the learning rate
+    fell. So the best has to lead by more than a standard error: the rule of Breiman et al. 1984, "Classification and
+    Regression Trees", section 3.4.3.
+
+    Args:
+        rows: of the validation split.
+    """
+    last, best = accuracies[-1], max(accuracies)
+    return best if best - last > math.sqrt(last * (1 - last) / rows) else last
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -195,6 +205,19 @@ class _LossTrainer(Trainer):
     def __init__(self, *, loss: Loss, sampler: Sampler[int], title: str, **settings: Any) -> None:
         super().__init__(**settings)
         self._loss, self._sampler, self._title = loss, sampler, title
+        self._validation_rows = len(settings["eval_dataset"])
+
+    @property
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """(step, validation accuracy) at each evaluation so far."""
+        evaluations = (entry for entry in self.state.log_history if "eval_accuracy" in entry)
+        return tuple((int(entry["step"]), float(entry["eval_accuracy"])) for entry in evaluations)
+
+    def _load_best_model(self) -> None:
+        """At the end of the run; the last weights stay where `kept_accuracy` says so."""
+        accuracies = [accuracy for _, accuracy in self.curve]
+        if kept_accuracy(accuracies, self._validation_rows) > accuracies[-1]:
+            super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler

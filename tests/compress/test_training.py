@@ -160,19 +160,19 @@ def test_the_best_checkpoint_is_restored(tmp_path):
 @pytest.mark.parametrize(
     ("accuracies", "kept"),
     [
-        ((0.90, 0.95, 0.94), 0.94),  # a standard error is 0.012 on 400 rows
-        ((0.90, 0.953, 0.94), 0.953),
+        ((0.90, 0.959, 0.94), 0.94),  # 1.645 standard errors are 0.0195 on 400 rows
+        ((0.90, 0.960, 0.94), 0.960),
         ((0.90, 0.94), 0.94),
         ((0.9, 1.0), 1.0),
     ],
 )
-def test_the_last_weights_are_kept_unless_others_are_better_by_a_standard_error(accuracies, kept):
+def test_the_last_weights_are_kept_unless_others_are_better_beyond_chance(accuracies, kept):
     assert kept_accuracy(accuracies, 400) == kept
 
 
-def test_a_lead_within_a_standard_error_does_not_bring_earlier_weights_back(tmp_path):
+def test_a_lead_that_may_be_chance_does_not_bring_earlier_weights_back(tmp_path):
     config = TrainingConfig(epochs=2, learning_rate=2e-3, batch_size=16, evaluations=10)
-    for seed in range(8):  # until an evaluation leads the last by a row of 40; a standard error is about two
+    for seed in range(8):  # until an evaluation leads the last by a row of 40; chance may be three
         model, result, validation = run(tmp_path, seed=seed, config=config)
         accuracies = [accuracy for _, accuracy in result.curve]
         if max(accuracies) > accuracies[-1]:

@@ -33,6 +33,10 @@ from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
 
 
+_ONE_SIDED = 1.645
+"""Standard errors that chance exceeds once in twenty times."""
+
+
 class Loss(Protocol):
     """Loss of one batch. `batch` holds what `EncodedRows.collate` made."""
 
@@ -149,14 +153,13 @@ def kept_accuracy(accuracies: Sequence[float], rows: int) -> float:
     """Of the evaluations of a run, in order, the one whose weights are kept: the last, unless one is clearly better.
 
     Validation rows are a sample, and the best of several evaluations is often a lucky one from before the learning rate
-    fell. So the best has to lead by more than a standard error: the rule of Breiman et al. 1984, "Classification and
-    Regression Trees", section 3.4.3.
+    fell. So the best has to lead by more standard errors than chance does once in twenty times.
 
     Args:
         rows: of the validation split.
     """
     last, best = accuracies[-1], max(accuracies)
-    return best if best - last > math.sqrt(last * (1 - last) / rows) else last
+    return best if best - last > _ONE_SIDED * math.sqrt(last * (1 - last) / rows) else last
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

@@ -32,7 +32,6 @@ from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
 
-
 _ONE_SIDED = 1.645
 """Standard errors that chance exceeds once in twenty times."""
 

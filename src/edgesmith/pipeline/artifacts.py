@@ -20,6 +20,7 @@ from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Plan, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.runtime.predictor import open_session
+from edgesmith.search.groups import GroupLoss, longest_quarter
 
 PARITY_ROWS = 32
 PARITY_TOLERANCE = 1e-3
@@ -57,10 +58,13 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     graph.unlink()
     predicted = predict_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
     reached = accuracy(predicted, rows)
+    longest = longest_quarter(np.array(bench.validation_rows.lengths))
     return StepResult(
         {
+            "rows": len(rows),
             "accuracy": reached,
             "drop": bench.teacher_accuracy - reached,
+            "longest": GroupLoss.of(bench.lost(predicted)[longest]) if longest.any() else None,
             "agreement": float((predicted == bench.teacher_validation).float().mean()),
             "model_bytes": file.stat().st_size,
             "inputs": artifact.inputs,

@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
@@ -85,6 +87,14 @@ class Workbench:
     def teacher_accuracy(self) -> float:
         """On validation rows."""
         return accuracy(self.teacher_validation, self.validation_rows)
+
+    def lost(self, predicted: Tensor) -> NDArray[np.int64]:
+        """(N,) of validation rows: 1 where the teacher alone is right, -1 where `predicted` (N,) alone is, else 0."""
+        labels = torch.tensor(self.validation_rows.labels)
+        lost: NDArray[np.int64] = (
+            (self.teacher_validation == labels).long() - (predicted == labels).long()
+        ).numpy()
+        return lost
 
     @cached_property
     def teacher_shape(self) -> EncoderShape:

@@ -14,6 +14,7 @@ from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import digest
 from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, read_json
 from edgesmith.report.load import plan_name
+from edgesmith.search.groups import GroupLoss
 from edgesmith.search.structure import cost
 
 
@@ -35,13 +36,40 @@ class Built:
         return float(self.exports[runtime][0].facts["drop"])
 
     @property
+    def best_runtime(self) -> str:
+        """The one that loses least."""
+        return min(self.exports, key=self.drop_on)
+
+    @property
     def drop(self) -> float:
-        """On validation rows, through the runtime that loses least."""
-        return min(self.drop_on(runtime) for runtime in self.exports)
+        """On validation rows, through the best runtime."""
+        return self.drop_on(self.best_runtime)
+
+    @property
+    def longest(self) -> GroupLoss | None:
+        """Of the longest quarter of these rows, likewise; None where there are too few."""
+        facts = self.exports[self.best_runtime][0].facts["longest"]
+        return None if facts is None else from_dict(GroupLoss, facts)
 
     def keeps(self, max_drop: float) -> bool:
-        """Whether the drop is inside the budget, but for rounding: 0.91 - 0.9 is a little more than 0.01."""
+        """Whether the drop is inside the budget, and that of the longest rows not over it beyond chance.
+
+        But for rounding: 0.91 - 0.9 is a little more than 0.01.
+        """
+        if self.longest and self.longest.exceeds(max_drop):
+            return False
         return self.drop <= max_drop or math.isclose(self.drop, max_drop)
+
+    @property
+    def story(self) -> str:
+        """What it lost, in words."""
+        change = "lost" if self.drop >= 0 else "gained"
+        rows = f"{self.exports[self.best_runtime][0].facts['rows']:,} validation rows"
+        told = f"built: {change} {100 * abs(self.drop):.2f} points on {rows}"
+        if self.longest is None:
+            return told
+        longest = self.longest
+        return f"{told} ({100 * longest.mean:.2f} on the {longest.rows:,} longest, standard error {100 * longest.error:.2f})"
 
 
 def best_of(built: Sequence[Built], max_drop: float) -> Built:

@@ -283,11 +283,7 @@ class _Run:
             for runtime in recipe.runtimes
         }
         built = Built(candidate=candidate, plans=plan_path, exports=exports)
-        change = "lost" if built.drop >= 0 else "gained"
-        points = f"{100 * abs(built.drop):.2f} points on {len(bench.validation_rows):,} validation rows"
-        return replace(
-            built, candidate=replace(candidate, final_drop=built.drop, decision=f"built: {change} {points}")
-        )
+        return replace(built, candidate=replace(candidate, final_drop=built.drop, decision=built.story))
 
     def _validate(self, best: Built) -> Verdict:
         """Writes the chosen candidate's bundles and holds them against the budget; the fastest that passes answers."""

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_units
@@ -29,8 +27,9 @@ from edgesmith.recipe import DistillConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
 from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
+from edgesmith.search.groups import FEWEST_ROWS
 from edgesmith.search.precision import Precision, assign_precision, verify_precision
-from edgesmith.search.vocabulary import FEWEST_ROWS, Gap
+from edgesmith.search.vocabulary import Gap
 from edgesmith.targets import integer_dtypes
 
 PROBE = "small"
@@ -106,9 +105,7 @@ def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
         return StepResult({"gap": None}, (f"{story}: too few of one kind to compare",))
     structure, _ = bench.rungs[PROBE]
     student, facts, _ = _short_training(bench, structure, "trying the vocabulary", folder)
-    predicted = predict_logits(student, bench.student_validation_rows).argmax(-1)
-    labels = torch.tensor(bench.validation_rows.labels)
-    lost = ((bench.teacher_validation == labels).long() - (predicted == labels).long()).numpy()  # (N,)
+    lost = bench.lost(predict_logits(student, bench.student_validation_rows).argmax(-1))
     gap = Gap.of(lost[unseen], lost[rest])
     return StepResult(
         facts | {"gap": gap},

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from edgesmith.search.groups import ONE_SIDED, GroupLoss
 
 Vocabulary = Literal["texts", "letters"]
 
@@ -16,12 +18,6 @@ VOCABULARIES: dict[Vocabulary, str] = {
     "letters": "the training texts use or their letters can write",
 }
 """What each keeps, beside all single characters."""
-
-FEWEST_ROWS = 50
-"""Rows of either kind below which nothing is read off their difference."""
-
-_ONE_SIDED = 1.645
-"""Standard errors of a difference that chance exceeds once in twenty times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +35,8 @@ class Gap:
     @staticmethod
     def of(unseen: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> Gap:
         """From the loss of every row, -1, 0 or 1, in each of two groups."""
-        return Gap(
-            unseen=float(unseen.mean()),
-            rest=float(rest.mean()),
-            error=sqrt(sum(float(rows.var(ddof=1)) / len(rows) for rows in (unseen, rest))),
-        )
+        ours, others = GroupLoss.of(unseen), GroupLoss.of(rest)
+        return Gap(unseen=ours.mean, rest=others.mean, error=hypot(ours.error, others.error))
 
     @property
     def width(self) -> float:
@@ -51,4 +44,4 @@ class Gap:
 
     def is_inside(self, max_drop: float) -> bool:
         """Whether the gap is inside the budget, or may be chance."""
-        return self.width <= max(max_drop, _ONE_SIDED * self.error)
+        return self.width <= max(max_drop, ONE_SIDED * self.error)

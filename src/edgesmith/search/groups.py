@@ -1,0 +1,44 @@
+"""What a student loses on some of the validation rows, beside chance: a mean over all of them can hide it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+ONE_SIDED = 1.645
+"""Standard errors that chance exceeds once in twenty times."""
+
+FEWEST_ROWS = 50
+"""Rows of a group below which nothing is read off it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupLoss:
+    """Mean loss of a group of rows, as a fraction, and its standard error."""
+
+    rows: int
+    mean: float
+    error: float
+
+    @staticmethod
+    def of(lost: npt.NDArray[np.int64]) -> GroupLoss:
+        """From the loss of every row, -1, 0 or 1; two rows or more."""
+        return GroupLoss(
+            rows=len(lost), mean=float(lost.mean()), error=sqrt(float(lost.var(ddof=1)) / len(lost))
+        )
+
+    def exceeds(self, limit: float) -> bool:
+        """Whether the loss is over the limit, beyond chance."""
+        return self.mean - ONE_SIDED * self.error > limit
+
+
+def longest_quarter(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """(N,) the rows longer than three quarters of all; none where that would be fewer than `FEWEST_ROWS`.
+
+    Training rows are often pieces of what a device reads: SST-2's are phrases, its test rows whole sentences.
+    """
+    longest = lengths > np.quantile(lengths, 0.75)
+    return longest if longest.sum() >= FEWEST_ROWS else np.zeros_like(longest)

@@ -52,7 +52,7 @@ class Built:
         return None if facts is None else from_dict(GroupLoss, facts)
 
     def keeps(self, max_drop: float) -> bool:
-        """Whether the drop is inside the budget, and that of the longest rows not over it beyond chance.
+        """Whether the drop is inside the budget, and that of the longest rows not over it by more than a standard error.
 
         But for rounding: 0.91 - 0.9 is a little more than 0.01.
         """

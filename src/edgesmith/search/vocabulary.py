@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.search.groups import ONE_SIDED, GroupLoss
+from edgesmith.search.groups import GroupLoss
 
 Vocabulary = Literal["texts", "letters"]
 
@@ -18,6 +18,10 @@ VOCABULARIES: dict[Vocabulary, str] = {
     "letters": "the training texts use or their letters can write",
 }
 """What each keeps, beside all single characters."""
+
+
+_ONE_SIDED = 1.645
+"""Standard errors of a difference that chance exceeds once in twenty times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,4 +48,4 @@ class Gap:
 
     def is_inside(self, max_drop: float) -> bool:
         """Whether the gap is inside the budget, or may be chance."""
-        return self.width <= max(max_drop, ONE_SIDED * self.error)
+        return self.width <= max(max_drop, _ONE_SIDED * self.error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from transformers import (
@@ -22,7 +23,10 @@ from edgesmith.records import BottleneckShape, EncoderShape, ZooModel
 def zoo_config(model: ZooModel, labels: Sequence[str] = ("0", "1")) -> PreTrainedConfig:
     """The config of a model as a sequence classifier of these labels."""
     shape = model.shape
-    names = {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    names: dict[str, Any] = {
+        "id2label": dict(enumerate(labels)),
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
     if isinstance(shape, BottleneckShape):
         return MobileBertConfig(**_mobilebert(shape), **names)
     return _KINDS[model.family](**_SETTINGS[model.family](shape), **names)
@@ -60,7 +64,7 @@ def _build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     return model.eval()
 
 
-def _bert(shape: EncoderShape) -> dict[str, int]:
+def _bert(shape: EncoderShape) -> dict[str, Any]:
     return {
         "vocab_size": shape.vocab,
         "hidden_size": shape.hidden,
@@ -72,7 +76,7 @@ def _bert(shape: EncoderShape) -> dict[str, int]:
     }
 
 
-def _distilbert(shape: EncoderShape) -> dict[str, int]:
+def _distilbert(shape: EncoderShape) -> dict[str, Any]:
     return {
         "vocab_size": shape.vocab,
         "dim": shape.hidden,
@@ -83,7 +87,7 @@ def _distilbert(shape: EncoderShape) -> dict[str, int]:
     }
 
 
-def _mobilebert(shape: BottleneckShape) -> dict[str, int | bool]:
+def _mobilebert(shape: BottleneckShape) -> dict[str, Any]:
     """As the authors' own configurations have it (google-research/mobilebert/config, the two that end in OPT)."""
     return {
         "vocab_size": shape.vocab,

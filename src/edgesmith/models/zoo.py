@@ -61,7 +61,8 @@ def _build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
         config, dtype=torch.float32, attn_implementation="eager"
     )
-    return model.eval()
+    model.eval()
+    return model
 
 
 def _bert(shape: EncoderShape) -> dict[str, Any]:

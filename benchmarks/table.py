@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgesmith.records import Verdict
+from edgesmith.records import Environment, Verdict
 from edgesmith.report.load import Run, load_run
 
 
@@ -65,17 +65,23 @@ FIGURES: tuple[tuple[str, Callable[[Column], object]], ...] = (
 )
 
 
-def write_table(path: Path, title: str, command: str, folders: Iterable[Path]) -> str:
-    """Writes a Markdown table of finished runs, with hardware and date; returns its text."""
-    runs = [load_run(folder) for folder in folders]
-    columns = [Column(run, verdict) for run in runs for verdict in run.verdicts]
-    environment = runs[0].environment
+def header(title: str, environment: Environment) -> list[str]:
+    """Title, date, machine and versions."""
     packages = ", ".join(f"{name} {version}" for name, version in environment.packages.items())
-    lines = [
+    return [
         f"# {title}",
         "",
         f"{datetime.date.today()}, {environment.processor}, {environment.cores} cores, "
         f"{', '.join(environment.features)}; Python {environment.python}, {packages}.",
+    ]
+
+
+def write_table(path: Path, title: str, command: str, folders: Iterable[Path]) -> str:
+    """Writes a Markdown table of finished runs, with hardware and date; returns its text."""
+    runs = [load_run(folder) for folder in folders]
+    columns = [Column(run, verdict) for run in runs for verdict in run.verdicts]
+    lines = [
+        *header(title, runs[0].environment),
         f"Made by `{command}`. Everything is measured; latencies at batch 1, interleaved in one run for each column.",
         "",
         "| " + " | ".join(["figure", *(one.name for one in columns)]) + " |",

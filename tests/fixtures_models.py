@@ -15,6 +15,8 @@ from transformers import (
     BertForSequenceClassification,
     DistilBertConfig,
     DistilBertForSequenceClassification,
+    MobileBertConfig,
+    MobileBertForSequenceClassification,
     PreTrainedModel,
     set_seed,
 )
@@ -73,6 +75,26 @@ def tiny_distilbert(seed: int = 0) -> DistilBertForSequenceClassification:
         num_labels=3,
     )
     return _seasoned(DistilBertForSequenceClassification(config))
+
+
+def tiny_mobilebert(seed: int = 0, **changes: object) -> MobileBertForSequenceClassification:
+    """2 thin layers of 3 stacked FFNs behind bottlenecks; queries and keys share one of their own."""
+    settings = {
+        "vocab_size": VOCAB,
+        "hidden_size": HIDDEN,
+        "intra_bottleneck_size": 16,
+        "embedding_size": 8,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "num_feedforward_networks": 3,
+        "max_position_embeddings": POSITIONS,
+        "classifier_activation": False,
+        "initializer_range": 0.2,
+        "id2label": dict(enumerate(LABELS)),
+    }
+    set_seed(seed)
+    return _seasoned(MobileBertForSequenceClassification(MobileBertConfig(**settings | changes)))
 
 
 def tiny_compact(seed: int = 0, **changes: object) -> CompactBertForSequenceClassification:

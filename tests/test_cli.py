@@ -19,7 +19,7 @@ from edgesmith.cli.options import QUICK, build_recipe, default_output
 from edgesmith.recipe import DataConfig, Recipe
 from edgesmith.records import FailedBudget, Percentiles, Verdict
 
-COMMANDS = ["compress", "run", "plan", "report", "evaluate", "targets", "doctor"]
+COMMANDS = ["compress", "run", "plan", "report", "evaluate", "targets", "doctor", "models", "compare"]
 
 
 def call(*arguments: str) -> Result:
@@ -125,8 +125,9 @@ def test_options_become_the_recipe(tmp_path: Path) -> None:
     recipe = saved(
         tmp_path, "--max-drop", "2%", "--max-size", "8MB", "--max-latency", "10ms", "--confident", "--text-column", "t",
         "--pair-column", "p", "--label-column", "l", "--max-length", "64", "--max-rows", "500", "--seed", "7",
-        "--target", "raspberry-pi-5",
+        "--target", "raspberry-pi-5", "--tokenizer", "words",
     )  # fmt: skip
+    assert recipe.tokenizer == "words"
     assert (recipe.model, recipe.target, recipe.seed, recipe.quick) == ("m", "raspberry-pi-5", 7, False)
     assert recipe.data == DataConfig(path="d", text="t", pair="p", label="l", max_length=64, max_rows=500)
     budget = recipe.budget

@@ -56,6 +56,13 @@ def test_the_doctor_loads_no_library_that_is_slow_to_start() -> None:
     assert loaded_by("import os; os.environ['HF_HUB_OFFLINE'] = '1'\n" + code, SLOW_TO_START) == []
 
 
+def test_the_list_of_models_loads_no_torch() -> None:
+    code = "from edgesmith.cli import main\n"
+    for arguments in (["models"], ["models", "bert-base"], ["models", "--json"]):
+        code += f"main({arguments}, standalone_mode=False)\n"
+    assert loaded_by(code, (*HEAVY, "numpy", "scipy", "onnx", "pandas")) == []
+
+
 @pytest.mark.parametrize("room", ["runtime", "targets", "recipe", "records", "errors", "report"])
 def test_the_floor_of_the_board_loads_no_torch(room: str) -> None:
     files = sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]

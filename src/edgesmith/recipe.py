@@ -239,7 +239,8 @@ class Recipe:
     """Everything `edgesmith compress` needs to know.
 
     Attributes:
-        model: local folder or hub id.
+        model: local folder, hub id, or a name that `edgesmith models` lists: that one starts from random weights.
+        tokenizer: folder or hub id of one for a model of the zoo, which has none; every other model has its own.
         target: a name that `edgesmith targets` lists; ``host`` is this machine.
         runtimes: what artifacts are made for; the fastest that passes is the answer. Candidates are timed on the first.
         quick: the run works on a subset and its verdict says so.
@@ -247,6 +248,7 @@ class Recipe:
 
     model: str
     data: DataConfig
+    tokenizer: str | None = None
     task: Task = "text-classification"
     target: str = "host"
     runtimes: tuple[Literal["onnxruntime", "litert"], ...] = ("onnxruntime",)

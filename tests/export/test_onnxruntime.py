@@ -16,6 +16,7 @@ from fixtures_models import (
     random_batch,
     tiny_bert,
     tiny_distilbert,
+    tiny_mobilebert,
 )
 from onnx import numpy_helper
 
@@ -111,7 +112,9 @@ def test_the_graph_computes_what_the_model_computes(student, student_graph, pair
         np.testing.assert_allclose(run(student_graph, batch), logits_of(student, batch), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(("make", "longest"), [(tiny_bert, POSITIONS), (tiny_distilbert, 8)])
+@pytest.mark.parametrize(
+    ("make", "longest"), [(tiny_bert, POSITIONS), (tiny_distilbert, 8), (tiny_mobilebert, 16)]
+)
 def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
     model = make()
     export_graph(model, tmp_path / "graph.onnx", max_length=longest, pairs=False)

@@ -51,6 +51,12 @@ def test_artifacts_take_turns_on_each_input():
     assert all({name for name, _ in turn} == set(NAMES) for turn in turns)
 
 
+def test_finished_passes_are_told_between_turns():
+    bench, told = Bench(dict.fromkeys(NAMES, constant(1))), []
+    bench.time(range(2), rounds=3, warmup=1, after_round=lambda done: told.append((done, len(bench.calls))))
+    assert told == [(done, done * 2 * len(NAMES)) for done in (1, 2, 3, 4)]
+
+
 def test_no_artifact_always_follows_the_same():
     bench = Bench(dict.fromkeys(NAMES, constant(1)))
     bench.time(range(20), rounds=20, warmup=0)

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from fixtures_models import HIDDEN, LABELS, POSITIONS, VOCAB, tiny_bert, tiny_compact, tiny_distilbert
-from transformers import GPT2Config, RobertaConfig
+from transformers import GPT2Config, MobileBertConfig, RobertaConfig
 
 from edgesmith.errors import UnsupportedError
 from edgesmith.models import FAMILIES, shape_of, to_compact
-from edgesmith.models.families import compact_config, family_of, is_compact
+from edgesmith.models.families import check_is_known, compact_config, family_of, is_compact
 from edgesmith.records import EncoderShape
 
 SHAPES = {
@@ -77,6 +77,14 @@ def test_an_unknown_family_names_the_known_ones(config):
         family_of(config)
     with pytest.raises(UnsupportedError):
         shape_of(config)
+
+
+def test_mobilebert_is_known_and_has_no_compact_form():
+    check_is_known(MobileBertConfig())
+    with pytest.raises(UnsupportedError, match=r"'mobilebert' has no compact form.*bert, distilbert"):
+        family_of(MobileBertConfig())
+    with pytest.raises(UnsupportedError, match="'roberta' is not supported"):
+        check_is_known(RobertaConfig())
 
 
 @pytest.mark.parametrize(("name", "make"), [("bert", tiny_bert), ("distilbert", tiny_distilbert)])

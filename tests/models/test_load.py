@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from fixtures_models import LABELS, SENTENCES, logits_of, minilm, tiny_bert
+from fixtures_models import LABELS, SENTENCES, logits_of, minilm, tiny_bert, tiny_mobilebert
 from fixtures_text import CHILD_ENVIRONMENT, minilm_folder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertForTokenClassification, GPT2Config, RobertaConfig
@@ -150,6 +150,15 @@ def test_a_hub_id_without_a_network():
         ModelError, match=r"somebody/nothing: this hub id \(no folder of that name is here\) could not"
     ):
         load_classifier("somebody/nothing")
+
+
+def test_mobilebert_is_loaded_as_it_is(tmp_path):
+    model = tiny_mobilebert(vocab_size=30522)
+    save_classifier(model, load_tokenizer(str(minilm_folder())), tmp_path)
+    loaded = load_classifier(str(tmp_path), LABELS)
+    assert loaded.has_head
+    batch = dict(loaded.tokenizer(list(SENTENCES), padding=True, return_tensors="pt"))
+    torch.testing.assert_close(logits_of(loaded.model, batch), logits_of(model, batch))
 
 
 @pytest.mark.parametrize("config", [RobertaConfig(), GPT2Config()], ids=lambda config: config.model_type)

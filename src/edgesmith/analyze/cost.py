@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgesmith.records import EncoderShape
+from edgesmith.records import BottleneckShape, EncoderShape
 
 GRAPH_BYTES = 9_000
 GRAPH_BYTES_PER_LAYER = 11_000
@@ -38,12 +38,14 @@ class Part:
         return self.matrix + 5 * self.channels + 4 * self.vector
 
 
-def count(shape: EncoderShape, tokens: int) -> list[Part]:
+def count(shape: EncoderShape | BottleneckShape, tokens: int) -> list[Part]:
     """The parts of an encoder with its head.
 
     Args:
         tokens: length of the input the MACs are for; `positions` of an image. Every layer is counted over all tokens.
     """
+    if isinstance(shape, BottleneckShape):
+        return _bottleneck_parts(shape, tokens)
     hidden = shape.hidden
     parts = _patch_parts(shape) if shape.patches else _token_parts(shape, tokens)
     for index, (heads, neurons) in enumerate(zip(shape.heads, shape.neurons, strict=True)):
@@ -90,6 +92,59 @@ def _token_parts(shape: EncoderShape, tokens: int) -> list[Part]:
     ]
 
 
+def _bottleneck_parts(shape: BottleneckShape, tokens: int) -> list[Part]:
+    """Those of MobileBERT; its norms are a scale and a bias each (arXiv:2004.02984, section 3.2)."""
+    width, inner, neurons = shape.width, shape.inner, shape.neurons
+    table, joined = shape.vocab * shape.embedding, 3 * shape.embedding * width
+    parts = [
+        Part(
+            name="word embeddings",
+            matrix=table + joined,
+            channels=shape.vocab + width,
+            vector=width,
+            macs=tokens * joined,
+        ),
+        Part(
+            name="position and type embeddings",
+            matrix=0,
+            channels=0,
+            vector=(shape.positions + shape.type_vocab) * width + 2 * width,
+            macs=0,
+        ),
+    ]
+    entries = 1 if shape.has_narrow_attention else 2  # bottlenecks: of the layer, and of queries and keys
+    values = inner if shape.has_narrow_attention else width
+    narrowing = (entries + 1) * width * inner
+    attention = (3 * inner + values) * inner
+    ffn = shape.ffns * 2 * inner * neurons
+    for index in range(shape.depth):
+        parts += [
+            Part(
+                name=f"layer {index} bottlenecks",
+                matrix=narrowing,
+                channels=entries * inner + width,
+                vector=3 * (entries * inner + width),
+                macs=tokens * narrowing,
+            ),
+            Part(
+                name=f"layer {index} attention",
+                matrix=attention,
+                channels=4 * inner,
+                vector=6 * inner,
+                macs=tokens * attention + 2 * tokens * tokens * inner,
+            ),
+            Part(
+                name=f"layer {index} FFN",
+                matrix=ffn,
+                channels=shape.ffns * (neurons + inner),
+                vector=shape.ffns * (neurons + 3 * inner),
+                macs=tokens * ffn,
+            ),
+        ]
+    head = width * shape.labels
+    return [*parts, Part(name="head", matrix=head, channels=shape.labels, vector=shape.labels, macs=head)]
+
+
 def _patch_parts(shape: EncoderShape) -> list[Part]:
     matrix = shape.patch_values * shape.hidden
     return [
@@ -124,11 +179,11 @@ def _image_head(shape: EncoderShape) -> Part:
     )
 
 
-def parameters(shape: EncoderShape) -> int:
+def parameters(shape: EncoderShape | BottleneckShape) -> int:
     return sum(part.parameters for part in count(shape, 1))
 
 
-def macs(shape: EncoderShape, tokens: int) -> int:
+def macs(shape: EncoderShape | BottleneckShape, tokens: int) -> int:
     return sum(part.macs for part in count(shape, tokens))
 
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +17,11 @@ from edgesmith.cli.options import (
     recipe_options,
     talk_options,
 )
+from edgesmith.cli.talk import json_text, working
+from edgesmith.cli.zoo import compare, models
 from edgesmith.errors import BudgetError, UnsupportedError
 from edgesmith.recipe import DataConfig, Recipe
-from edgesmith.records import Progress, SilentProgress, Verdict, to_dict
+from edgesmith.records import Verdict
 from edgesmith.targets import load_target, target_names
 
 
@@ -123,11 +121,11 @@ def plan(
         raise click.UsageError("Give either MODEL or --recipe FILE.")
     base = Recipe.load(recipe) if recipe else None
     resolved = build_recipe({"model": model, **(options if base else _with_data(options))}, assignments, base)
-    with _working(quiet) as progress:
+    with working(quiet) as progress:
         from edgesmith import pipeline
 
         outlook = pipeline.plan(resolved, progress)
-    click.echo(_json(outlook) if as_json else "\n".join(outlook.lines()))
+    click.echo(json_text(outlook) if as_json else "\n".join(outlook.lines()))
 
 
 @main.command()
@@ -184,11 +182,11 @@ def evaluate(
       edgesmith evaluate runs/reviews/bundle/onnxruntime --data reviews-test.csv
     """
     config = DataConfig(path=data, text=text_column, pair=pair_column, image=image_column, label=label_column)
-    with _working(quiet) as progress:
+    with working(quiet) as progress:
         from edgesmith.cli.evaluation import evaluate_bundle
 
         found = evaluate_bundle(bundle, config, progress)
-    click.echo(_json(found) if as_json else f"{found.metric} {found.value:.4f}  n {found.n}")
+    click.echo(json_text(found) if as_json else f"{found.metric} {found.value:.4f}  n {found.n}")
 
 
 @main.command()
@@ -203,7 +201,7 @@ def targets(name: str | None, as_json: bool, quiet: bool) -> None:
     """
     found = [load_target(each) for each in ([name] if name else target_names())]
     if as_json:
-        click.echo(_json(found[0] if name else found))
+        click.echo(json_text(found[0] if name else found))
         return
     for target in found:
         click.echo(f"{target.name:24}{target.description}  [{', '.join(target.runtimes)}]")
@@ -227,11 +225,15 @@ def doctor(as_json: bool, quiet: bool) -> None:
 
     found = check_up(Path.cwd())
     if as_json:
-        click.echo(_json(found))
+        click.echo(json_text(found))
     elif not quiet:
         click.echo("\n".join(found.lines()))
     if found.obstacles:
         raise UnsupportedError(f"compress cannot run: {' '.join(found.obstacles)}")
+
+
+main.add_command(models)
+main.add_command(compare)
 
 
 def _with_data(options: dict[str, Any]) -> dict[str, Any]:
@@ -240,24 +242,9 @@ def _with_data(options: dict[str, Any]) -> dict[str, Any]:
     return options
 
 
-@contextlib.contextmanager
-def _working(quiet: bool) -> Iterator[Progress]:
-    """Progress, and whatever the libraries print, goes to stderr: stdout is for the result."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-        if quiet:
-            yield SilentProgress()
-            return
-        from rich.console import Console
-
-        from edgesmith.report.progress import RichProgress
-
-        yield stack.enter_context(RichProgress(Console(stderr=True)))
-
-
 def _compress(recipe: Recipe, output: Path | None, as_json: bool, quiet: bool) -> None:
     folder = output or default_output(recipe)
-    with _working(quiet) as progress:
+    with working(quiet) as progress:
         from edgesmith import pipeline
 
         verdict = pipeline.compress(recipe, folder, progress)
@@ -270,7 +257,7 @@ def _compress(recipe: Recipe, output: Path | None, as_json: bool, quiet: bool) -
 
 def _show(verdict: Verdict, run: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
-        click.echo(_json(verdict))
+        click.echo(json_text(verdict))
     elif quiet:
         click.echo(f"{'PASS' if verdict.passed else 'FAIL'} {run}")
     else:
@@ -280,7 +267,3 @@ def _show(verdict: Verdict, run: Path, as_json: bool, quiet: bool) -> None:
         from edgesmith.report.terminal import print_report
 
         print_report(load_run(run), Console())
-
-
-def _json(record: object) -> str:
-    return json.dumps(to_dict(record), indent=2, ensure_ascii=False, allow_nan=False)

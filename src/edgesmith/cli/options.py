@@ -20,6 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 _KEYS = {
     "model": "model",
+    "tokenizer": "tokenizer",
     "data": "data.path",
     "text_column": "data.text",
     "pair_column": "data.pair",
@@ -71,6 +72,7 @@ _RECIPE_OPTIONS = (
     click.option(
         "--data", help="CSV, TSV, JSONL or Parquet file, a folder of splits, or a folder of images."
     ),
+    click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
     click.option("--task", help="What the model does: text-classification or image-classification."),
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(

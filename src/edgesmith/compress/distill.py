@@ -14,7 +14,6 @@ from edgesmith.compress.augment import IGNORED_LABEL, WordReplacement
 from edgesmith.compress.training import Loss
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.models.compact import CompactEncoder
-from edgesmith.models.families import shape_of
 from edgesmith.recipe import DistillConfig
 
 
@@ -22,7 +21,7 @@ from edgesmith.recipe import DistillConfig
 def predict_logits(model: PreTrainedModel, rows: EncodedRows, *, batch_size: int = 64) -> Tensor:
     """FP32 logits (N, labels) of every row, in the rows' order."""
     model.eval()
-    logits = torch.empty(len(rows), shape_of(model.config).labels)
+    logits = torch.empty(len(rows), len(model.config.id2label or ()))
     for batch in rows.batches(batch_size):
         logits[batch["row"]] = model(**model_inputs(batch)).logits.float()
     return logits

@@ -26,6 +26,7 @@ def time_interleaved(
     mean_tokens: Mapping[str, float],
     warmup: int = 2,
     seed: int = 0,
+    after_round: Callable[[int], None] = lambda _: None,
     clock: Callable[[], int] = time.perf_counter_ns,
     cpu_clock: Callable[[], int] = time.process_time_ns,
 ) -> Latencies:
@@ -42,6 +43,7 @@ def time_interleaved(
         mean_tokens: artifact name -> mean input length as its own tokenizer counts; recorded.
         warmup: passes that are not timed.
         seed: of the order of turns.
+        after_round: told, between turns, how many passes are done, those of the warm-up included.
         clock: nanoseconds, monotonic.
         cpu_clock: nanoseconds that this process computed; what is missing, other programs had.
 
@@ -52,10 +54,10 @@ def time_interleaved(
     names = list(runs)
     elapsed = {name: np.empty((rounds, n), dtype=np.int64) for name in names}
     with _gc_paused():
-        for _, index, name in _turns(names, n, warmup, seed):
+        for _, index, name in _turns(names, n, warmup, seed, after_round):
             runs[name](inputs[name][index])
         begin, cpu_begin = clock(), cpu_clock()
-        for turn, index, name in _turns(names, n, rounds, seed + 1):
+        for turn, index, name in _turns(names, n, rounds, seed + 1, lambda done: after_round(warmup + done)):
             run, value = runs[name], inputs[name][index]
             start = clock()
             run(value)
@@ -88,13 +90,16 @@ def _input_count(runs: Mapping[str, object], inputs: Mapping[str, Sequence[Any]]
     return next(iter(lengths.values()))
 
 
-def _turns(names: Sequence[str], inputs: int, rounds: int, seed: int) -> Iterator[tuple[int, int, str]]:
+def _turns(
+    names: Sequence[str], inputs: int, rounds: int, seed: int, after_round: Callable[[int], None]
+) -> Iterator[tuple[int, int, str]]:
     """(round, input, artifact) in the order in which they run."""
     generator = np.random.default_rng(seed)
     for turn in range(rounds):
         for index in range(inputs):
             for position in generator.permutation(len(names)):
                 yield turn, index, names[position]
+        after_round(turn + 1)
 
 
 @contextmanager

@@ -173,6 +173,8 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
     quality, max_drop = evidence.quality, recipe.budget.max_drop
     if recipe.quick:
         yield "quick run on a subset of the data: its numbers are not to be quoted"
+    if recipe.tokenizer is not None:
+        yield f"the teacher was trained from random weights: {recipe.model} is of the zoo, and nothing pretrained it"
     if not evidence.test_is_held_out:
         yield "the data has no test split of its own: the test rows were carved from the rest"
     half_width = (quality.drop_ci95[1] - quality.drop_ci95[0]) / 2

@@ -4,7 +4,7 @@ from transformers import AutoConfig, AutoModelForImageClassification, AutoModelF
 
 from edgesmith.models.compact import CompactBertConfig, CompactBertForSequenceClassification, CompactEncoder
 from edgesmith.models.compact_vit import CompactVitConfig, CompactVitForImageClassification
-from edgesmith.models.families import FAMILIES, shape_of, to_compact
+from edgesmith.models.families import FAMILIES, WHOLE_FAMILIES, shape_of, to_compact
 from edgesmith.models.load import (
     LoadedImageModel,
     LoadedModel,
@@ -14,6 +14,7 @@ from edgesmith.models.load import (
     save_classifier,
 )
 from edgesmith.models.vision import VISION_FAMILIES, to_compact_vit
+from edgesmith.models.zoo import build_zoo_model, load_zoo_classifier, zoo_config
 
 AutoConfig.register(CompactBertConfig.model_type, CompactBertConfig, exist_ok=True)
 AutoModelForSequenceClassification.register(
@@ -25,6 +26,7 @@ AutoModelForImageClassification.register(CompactVitConfig, CompactVitForImageCla
 __all__ = [
     "FAMILIES",
     "VISION_FAMILIES",
+    "WHOLE_FAMILIES",
     "CompactBertConfig",
     "CompactBertForSequenceClassification",
     "CompactEncoder",
@@ -32,11 +34,14 @@ __all__ = [
     "CompactVitForImageClassification",
     "LoadedImageModel",
     "LoadedModel",
+    "build_zoo_model",
     "load_classifier",
     "load_image_classifier",
     "load_tokenizer",
+    "load_zoo_classifier",
     "save_classifier",
     "shape_of",
     "to_compact",
     "to_compact_vit",
+    "zoo_config",
 ]

@@ -91,6 +91,10 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+WHOLE_FAMILIES = ("mobilebert",)
+"""Model types without a compact form: they are trained, exported and timed as they are, and not compressed."""
+
+
 def is_compact(config: PreTrainedConfig) -> bool:
     """Whether the config describes a model that edgesmith wrote."""
     return isinstance(config, CompactBertConfig | CompactVitConfig)
@@ -99,12 +103,23 @@ def is_compact(config: PreTrainedConfig) -> bool:
 def family_of(config: PreTrainedConfig) -> Family:
     """The family of a config; raises `UnsupportedError` with the known ones."""
     family = FAMILIES.get(config.model_type)
+    if config.model_type in WHOLE_FAMILIES:
+        raise UnsupportedError(
+            f"model type {config.model_type!r} has no compact form: it is trained, exported and compared whole, and not "
+            f"compressed. Give a model of one of these types: {', '.join(sorted(FAMILIES))}."
+        )
     if family is None:
         raise UnsupportedError(
             f"model type {config.model_type!r} is not supported. Known: {', '.join(sorted(FAMILIES))} and models that "
             "edgesmith wrote. A new family is one row of FAMILIES in edgesmith/models/families.py."
         )
     return family
+
+
+def check_is_known(config: PreTrainedConfig) -> None:
+    """Raises `UnsupportedError` for a model type that is in neither `FAMILIES` nor `WHOLE_FAMILIES`."""
+    if config.model_type not in WHOLE_FAMILIES:
+        family_of(config)
 
 
 def shape_of(config: PreTrainedConfig) -> EncoderShape:

@@ -21,7 +21,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 
 from edgesmith.errors import ModelError
-from edgesmith.models.families import family_of, is_compact
+from edgesmith.models.families import check_is_known, is_compact
 from edgesmith.models.processing import check_fits, load_processor, read_preprocessing
 from edgesmith.models.vision import fit_image_size, vision_family_of
 from edgesmith.records import ImagePreprocessing
@@ -72,7 +72,7 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
             whose labels are not as many as the data's, or the data's own in another order.
         UnsupportedError: a family that is not known.
     """
-    model, has_head = _load_model(source, labels, AutoModelForSequenceClassification, family_of)
+    model, has_head = _load_model(source, labels, AutoModelForSequenceClassification, check_is_known)
     return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
 
 

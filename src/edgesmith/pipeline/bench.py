@@ -24,6 +24,7 @@ from edgesmith.models.device import use_bf16
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, Progress, Structure
+from edgesmith.runtime import TOKENIZER_NAME
 from edgesmith.search.structure import ladder
 
 MODEL_FOLDER = "model"
@@ -123,6 +124,16 @@ def accuracy(predicted: Tensor, rows: EncodedRows) -> float:
     return float((predicted == torch.tensor(rows.labels)).double().mean())
 
 
-def model_folder(model: str) -> Path:
-    """Where a model that was loaded lies: its folder, or for a hub id the one in the hub's cache."""
-    return Path(str(cached_file(model, CONFIG_NAME))).parent
+def model_folder(model: str, tokenizer: str | None = None) -> Path:
+    """Where a model that was loaded lies: its folder, or for a hub id the one in the hub's cache.
+
+    Args:
+        tokenizer: of a model of the zoo, which lies nowhere: the folder is the tokenizer's.
+    """
+    if tokenizer is None:
+        return Path(str(cached_file(model, CONFIG_NAME))).parent
+    return (
+        Path(tokenizer)
+        if Path(tokenizer).is_dir()
+        else Path(str(cached_file(tokenizer, TOKENIZER_NAME))).parent
+    )

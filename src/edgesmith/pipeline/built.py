@@ -113,7 +113,7 @@ def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: 
         metrics={"validation_accuracy": facts["accuracy"], "validation_drop": facts["drop"]},
         provenance={
             "edgesmith": __version__,
-            "model": recipe.model,
+            "model": recipe.model if recipe.tokenizer is None else f"{recipe.model}, from random weights",
             "data": bench.splits.fingerprint,
             "export_key": export.key,
             "recipe": digest(str(recipe)),

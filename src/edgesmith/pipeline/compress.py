@@ -81,8 +81,10 @@ class _Run:
         self.wall_s: dict[str, float] = {}
         self.probe_drop: float | None = None  # of the vocabulary's trial, where it is a candidate's as well
         self.host = describe_environment(()).processor  # part of what was measured, so of the keys of 1 and 6
-        model, splits = model_folder(recipe.model), opened.modality.splits
-        settings = {"task": recipe.task, "max_length": recipe.data.max_length}
+        model, splits = model_folder(recipe.model, recipe.tokenizer), opened.modality.splits
+        settings: dict[str, Any] = {"task": recipe.task, "max_length": recipe.data.max_length}
+        if recipe.tokenizer is not None:
+            settings["zoo"] = recipe.model  # its weights follow from name and seed
         self.folder = RunFolder(out, base_key(model, splits.fingerprint, recipe.seed, settings))
         for note in splits.notes:
             progress.say(note)

@@ -53,9 +53,13 @@ def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
     return StepResult(
         _training_facts(result),
         (
-            "the model had no head for this task, so it was fine-tuned on the training rows; the result is the teacher",
+            f"the model had {_lack(bench)}, so it was fine-tuned on the training rows; the result is the teacher",
         ),
     )
+
+
+def _lack(bench: Workbench) -> str:
+    return "no head for this task" if bench.recipe.tokenizer is None else "random weights"
 
 
 def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:

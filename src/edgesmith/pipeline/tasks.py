@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
 
 from edgesmith.data import load_image_splits, load_splits
-from edgesmith.errors import UnsupportedError
-from edgesmith.models import load_classifier, load_image_classifier
+from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.models import (
+    LoadedModel,
+    load_classifier,
+    load_image_classifier,
+    load_zoo_classifier,
+    zoo_config,
+)
+from edgesmith.models.families import family_of, is_compact
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
 from edgesmith.recipe import Recipe
+from edgesmith.records import RANDOM_WEIGHTS, ZOO, find_zoo_model, is_zoo_name
 
 IMAGE_RUNTIMES = ("onnxruntime",)
 """Those whose exporter and session take pixels."""
@@ -38,15 +46,54 @@ def open_task(recipe: Recipe) -> Opened:
     Raises:
         EdgesmithError: data or model cannot be used, or not together.
     """
+    _check_zoo(recipe)
     return {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+
+
+def _check_zoo(recipe: Recipe) -> None:
+    """Refuses a model of the zoo that lacks a tokenizer or cannot be compressed, and a tokenizer for any other model."""
+    name, tokenizer = recipe.model, recipe.tokenizer
+    if not is_zoo_name(name):
+        if tokenizer is not None:
+            raise RecipeError(
+                f"tokenizer is {tokenizer!r}, and {name} has its own; one is given for a model of the zoo only: "
+                f"{', '.join(ZOO)}. Leave --tokenizer out."
+            )
+        return
+    if recipe.task != "text-classification":
+        raise RecipeError(f"{name} reads texts; the task is {recipe.task}. Give a model of images.")
+    family_of(zoo_config(ZOO[name]))
+    if tokenizer is None:
+        raise RecipeError(
+            f"{name} is a model of the zoo ({RANDOM_WEIGHTS}) and has no tokenizer. To train it from random weights, "
+            f"type: --tokenizer FOLDER, with the tokenizer of an uncased English BERT. To compress trained weights, give "
+            f"their folder or hub id as MODEL{_hint(name)}."
+        )
+
+
+def _hint(name: str) -> str:
+    weights = ZOO[name].weights
+    return f", such as {weights}" if weights else ""
 
 
 def _open_texts(recipe: Recipe) -> Opened:
     splits = load_splits(recipe.data, recipe.seed)
-    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
-    loaded = load_classifier(recipe.model, splits.label_names)
+    if recipe.tokenizer is not None:
+        splits = replace(
+            splits, notes=(*splits.notes, f"{recipe.model} is of the zoo: it has random weights")
+        )
+    loaded = _load_texts_model(recipe, splits.label_names)
+    if not is_compact(loaded.model.config):
+        family_of(loaded.model.config)  # a type that is known may still have no compact form
     positions = int(loaded.model.config.max_position_embeddings)
     return Opened(loaded.model, loaded.has_head, TextModality(recipe, splits, loaded.tokenizer, positions))
+
+
+def _load_texts_model(recipe: Recipe, labels: tuple[str, ...]) -> LoadedModel:
+    if recipe.tokenizer is not None:
+        return load_zoo_classifier(find_zoo_model(recipe.model), recipe.tokenizer, labels, recipe.seed)
+    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
+    return load_classifier(recipe.model, labels)
 
 
 def _open_images(recipe: Recipe) -> Opened:

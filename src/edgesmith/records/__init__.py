@@ -1,6 +1,7 @@
 """NOUNS: what the rooms hand each other. Standard library only."""
 
 from edgesmith.records._schema import from_dict, read_json, to_dict, write_json, write_text
+from edgesmith.records.comparison import ComparedModel, Comparison
 from edgesmith.records.coverage import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
 from edgesmith.records.manifest import MANIFEST_NAME, FileEntry, Manifest, TensorSpec, seal_of
 from edgesmith.records.measurement import (
@@ -15,13 +16,27 @@ from edgesmith.records.plan import LayerPlan, Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
-from edgesmith.records.structure import Candidate, EncoderShape, Structure
+from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
+from edgesmith.records.zoo import (
+    RANDOM_WEIGHTS,
+    ZOO,
+    Published,
+    ZooEntry,
+    ZooModel,
+    find_zoo_model,
+    is_zoo_name,
+)
 
 __all__ = [
     "MANIFEST_NAME",
+    "RANDOM_WEIGHTS",
     "STEP_RECORD_NAME",
+    "ZOO",
+    "BottleneckShape",
     "Candidate",
+    "ComparedModel",
+    "Comparison",
     "EncoderShape",
     "Environment",
     "FailedBudget",
@@ -36,6 +51,7 @@ __all__ = [
     "Plan",
     "Prediction",
     "Progress",
+    "Published",
     "RowGroup",
     "ScriptPieces",
     "SilentProgress",
@@ -45,8 +61,12 @@ __all__ = [
     "TextCoverage",
     "Verdict",
     "VocabularyCoverage",
+    "ZooEntry",
+    "ZooModel",
     "describe_environment",
+    "find_zoo_model",
     "from_dict",
+    "is_zoo_name",
     "read_json",
     "seal_of",
     "to_dict",

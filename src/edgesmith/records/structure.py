@@ -37,6 +37,34 @@ class EncoderShape:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BottleneckShape:
+    """Sizes of a MobileBERT encoder with a sequence head (arXiv:2004.02984, table 1): thin layers between wide states.
+
+    Attributes:
+        width: of the states between layers.
+        inner: of the states within a layer, behind its bottleneck.
+        embedding: columns of the word table; a token's input is its row and those of both neighbours.
+        heads: of one layer.
+        ffns: that stand one after the other in a layer, each of `neurons`.
+        has_narrow_attention: attention reads the layer's narrow input; else queries and keys share a bottleneck of their
+            own, and values read the wide state.
+    """
+
+    vocab: int
+    width: int
+    inner: int
+    embedding: int
+    depth: int
+    heads: int
+    ffns: int
+    neurons: int
+    has_narrow_attention: bool
+    positions: int
+    type_vocab: int = 2
+    labels: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
 class Structure:
     """How much of a teacher a candidate keeps.
 

@@ -22,16 +22,16 @@ def render_markdown(run: Run) -> str:
         _bullets((*map(str, facts.claims(verdict)), facts.strength(verdict))),
         _section("Not met", _bullets(facts.failures(verdict))),
         _section("Warnings", _bullets(verdict.warnings)),
-        _table(facts.budgets(run), level=2),
-        _table(facts.comparison(run), level=2),
-        _table(facts.runtimes(run), level=2),
-        _table(facts.details(verdict), level=3),
-        _table(vocabulary(verdict), level=3),
+        render_table(facts.budgets(run), level=2),
+        render_table(facts.comparison(run), level=2),
+        render_table(facts.runtimes(run), level=2),
+        render_table(facts.details(verdict), level=3),
+        render_table(vocabulary(verdict), level=3),
         _section("What was done and why", "\n\n".join(_steps(run))),
-        _table(path(run), level=2),
-        _table(anatomy(run), level=2),
-        _table(choices.candidates(run), level=2),
-        _table(choices.precision(run), level=2),
+        render_table(path(run), level=2),
+        render_table(anatomy(run), level=2),
+        render_table(choices.candidates(run), level=2),
+        render_table(choices.precision(run), level=2),
         choices.precision_summary(run),
         _section("Use it", _use(run)),
         _section("Environment", _bullets(environment(run))),
@@ -67,7 +67,8 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {escape(line)}" for line in lines)
 
 
-def _table(table: facts.Table, *, level: int) -> str:
+def render_table(table: facts.Table, *, level: int) -> str:
+    """A heading, rows and notes; nothing where there are no rows."""
     if not table.rows:
         return ""
     rule = ["---:" if align == "r" else "---" for align in table.align]

@@ -37,10 +37,14 @@ def print_report(run: Run, console: Console) -> None:
     )
     for table in tables:
         if table.rows:
-            console.print(*_section(table), sep="\n", width=width)
+            print_table(table, console)
     console.print(Text(f"Precision: {choices.precision_summary(run)}\n"), width=width)
     for line in _next(run):
         console.print(line, soft_wrap=True)
+
+
+def print_table(table: facts.Table, console: Console) -> None:
+    console.print(*_section(table), sep="\n", width=min(console.width, MAX_WIDTH))
 
 
 def _verdict(run: Run) -> Panel:

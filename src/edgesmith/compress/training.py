@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +33,11 @@ from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
 
+Score = Literal["accuracy", "loss"]
+"""What validation rows say of a model: higher accuracy is better, lower loss is."""
+
+_BESIDE = "beside_the_model"
+
 
 class Loss(Protocol):
     """Loss of one batch. `batch` holds what `EncodedRows.collate` made."""
@@ -46,12 +52,13 @@ class TrainingResult:
     """What a run reached.
 
     Attributes:
-        accuracy: of the restored best checkpoint, on the validation rows.
-        curve: (step, validation accuracy) at each evaluation.
+        score: of the restored best checkpoint, on the validation rows.
+        curve: (step, score) at each evaluation.
+        steps: done, up to the last evaluation.
         wall_s: seconds of this process; an interrupted try is not counted.
     """
 
-    accuracy: float
+    score: float
     curve: tuple[tuple[int, float], ...]
     steps: int
     wall_s: float
@@ -74,8 +81,10 @@ def train(
     progress: Progress,
     title: str,
     loss: Loss = hard_label_loss,
+    score: Score = "accuracy",
+    beside: nn.Module | None = None,
 ) -> TrainingResult:
-    """Trains `model` in place and leaves it with the weights of its best validation accuracy.
+    """Trains `model` in place and leaves it with the weights of its best validation score.
 
     Args:
         rows, validation: training and validation rows; no others are seen.
@@ -83,6 +92,9 @@ def train(
             weights, bit by bit, as if it had not been; the folder is removed when the run is over.
         title: of the progress bar.
         loss: of one batch.
+        score: ``loss`` for rows without labels; it is the mean over batches of 128.
+        beside: parameters of the loss that learn with the model, and are in its checkpoints but no longer in it at the
+            end.
 
     Raises:
         StepError: the loss became infinite or NaN.
@@ -107,7 +119,8 @@ def train(
         save_steps=every,
         save_total_limit=1,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
+        metric_for_best_model=score,
+        greater_is_better=score == "accuracy",
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -124,8 +137,8 @@ def train(
         sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
-        compute_metrics=_accuracy,
-        callbacks=[_ProgressCallback(progress, title)],
+        compute_metrics=_accuracy if score == "accuracy" else None,
+        callbacks=[_ProgressCallback(progress, title, score), *_patience(config, progress, title, score)],
         loss=loss,
         title=title,
     )
@@ -133,20 +146,41 @@ def train(
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         progress.say(f"{title}: going on from {checkpoint.name}")
-    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with _joined(model, beside):
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(folder, ignore_errors=True)
-    curve = tuple(
-        (int(entry["step"]), float(entry["eval_accuracy"]))
-        for entry in trainer.state.log_history
-        if "eval_accuracy" in entry
-    )
+    curve = _curve(trainer.state.log_history, score)
     model.eval()
     return TrainingResult(
-        accuracy=max(accuracy for _, accuracy in curve),
+        score=_best(curve, score)[1],
         curve=curve,
-        steps=total,
+        steps=curve[-1][0],
         wall_s=outcome.metrics["train_runtime"],
     )
+
+
+@contextmanager
+def _joined(model: nn.Module, beside: nn.Module | None) -> Iterator[None]:
+    """Makes `beside` a part of the model for a while: optimiser and checkpoints then hold it too."""
+    if beside is None:
+        yield
+        return
+    model.add_module(_BESIDE, beside)
+    try:
+        yield
+    finally:
+        delattr(model, _BESIDE)
+
+
+def _curve(history: Sequence[Mapping[str, float]], score: Score) -> tuple[tuple[int, float], ...]:
+    """(step, score) of each evaluation."""
+    name = f"eval_{score}"
+    return tuple((int(entry["step"]), float(entry[name])) for entry in history if name in entry)
+
+
+def _best(curve: Sequence[tuple[int, float]], score: Score) -> tuple[int, float]:
+    """The point that the Trainer restores: of equal ones the first."""
+    return (max if score == "accuracy" else min)(curve, key=lambda point: point[1])
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -216,10 +250,14 @@ class _LossTrainer(Trainer):
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[None, Tensor, Tensor]:
-        """Logits and labels of an evaluation batch; the training loss is not asked for."""
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Logits and labels of an evaluation batch, or, where the loss is the score, the loss alone."""
         inputs = self._prepare_inputs(inputs)
         labels = inputs["labels"]
+        if prediction_loss_only:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss, _ = self.compute_loss(model, inputs, return_outputs=True)
+            return loss.detach().float(), None, None
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**model_inputs(inputs)).logits
         return None, logits.detach().float(), labels
@@ -228,8 +266,8 @@ class _LossTrainer(Trainer):
 class _ProgressCallback(TrainerCallback):
     """Hands the Trainer's state to our progress display."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress, self._title = progress, title
+    def __init__(self, progress: Progress, title: str, score: Score) -> None:
+        self._progress, self._title, self._score = progress, title, score
         self._note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -241,10 +279,43 @@ class _ProgressCallback(TrainerCallback):
             control.should_evaluate = True  # the last weights compete too, where no interval ends on them
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        self._note = f"validation accuracy {facts['metrics']['eval_accuracy']:.4f}"
+        self._note = f"validation {self._score} {facts['metrics'][f'eval_{self._score}']:.4f}"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.finish()
+
+
+class _PatienceCallback(TrainerCallback):
+    """Ends a run whose score has not risen for some evaluations.
+
+    What it goes by is the Trainer's own history, which a checkpoint holds: a resumed run stops where the whole one did.
+    """
+
+    def __init__(self, patience: int, progress: Progress, title: str, score: Score) -> None:
+        self._patience, self._progress, self._title, self._score = patience, progress, title, score
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._stop_if_flat(state, control)  # it was killed between its last evaluation and its end
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._stop_if_flat(state, control)
+
+    def _stop_if_flat(self, state: Any, control: Any) -> None:
+        curve = _curve(state.log_history, self._score)
+        if not curve or state.global_step >= state.max_steps:
+            return
+        step, best = _best(curve, self._score)
+        since = sum(later > step for later, _ in curve)
+        if since >= self._patience:
+            control.should_training_stop = True
+            self._progress.say(
+                f"{self._title}: stopped at step {state.global_step} of {state.max_steps}, since no evaluation after "
+                f"step {step} was better than {best:.4f}"
+            )
+
+
+def _patience(config: TrainingConfig, progress: Progress, title: str, score: Score) -> list[TrainerCallback]:
+    return [] if config.patience is None else [_PatienceCallback(config.patience, progress, title, score)]
 
 
 def _accuracy(prediction: EvalPrediction) -> dict[str, float]:

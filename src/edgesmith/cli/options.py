@@ -42,6 +42,7 @@ QUICK: dict[str, object] = {
     "quick": True,
     "data.max_rows": 2000,
     "distill.epochs": 1.0,
+    "distill.general.max_rows": 2000,
     "prune.importance_rows": 128,
     "quantize.calibration_rows": 64,
     "search.max_trials": 2,

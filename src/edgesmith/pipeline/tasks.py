@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from edgesmith.compress.match import check_match, layer_map
 from edgesmith.data import load_image_splits, load_splits
 from edgesmith.errors import UnsupportedError
-from edgesmith.models import load_classifier, load_image_classifier
+from edgesmith.models import load_classifier, load_image_classifier, shape_of
+from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
@@ -25,11 +27,13 @@ class Opened:
 
     Attributes:
         has_head: the model is fine-tuned for the task already.
+        general: what a general stage learns from; None for no such stage.
     """
 
     model: PreTrainedModel
     has_head: bool
     modality: Modality
+    general: GeneralStage | None = None
 
 
 def open_task(recipe: Recipe) -> Opened:
@@ -38,7 +42,11 @@ def open_task(recipe: Recipe) -> Opened:
     Raises:
         EdgesmithError: data or model cannot be used, or not together.
     """
-    return {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    opened = {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    shape = shape_of(opened.model.config)
+    for config in (recipe.distill, recipe.prune.recovery):
+        check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
+    return opened
 
 
 def _open_texts(recipe: Recipe) -> Opened:
@@ -46,7 +54,12 @@ def _open_texts(recipe: Recipe) -> Opened:
     torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
     loaded = load_classifier(recipe.model, splits.label_names)
     positions = int(loaded.model.config.max_position_embeddings)
-    return Opened(loaded.model, loaded.has_head, TextModality(recipe, splits, loaded.tokenizer, positions))
+    return Opened(
+        loaded.model,
+        loaded.has_head,
+        TextModality(recipe, splits, loaded.tokenizer, positions),
+        open_general(recipe, splits, loaded),
+    )
 
 
 def _open_images(recipe: Recipe) -> Opened:

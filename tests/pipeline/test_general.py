@@ -15,7 +15,10 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from edgesmith.errors import DataError, ModelError, RecipeError
 from edgesmith.pipeline import compress
+from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.general import teach_generally
 from edgesmith.pipeline.outlook import plan
+from edgesmith.pipeline.runs import StepResult
 from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import GeneralConfig, Recipe
 from edgesmith.records import StepRecord, read_json
@@ -142,28 +145,35 @@ def test_another_corpus_is_another_stage(general, recipe, tmp_path: Path) -> Non
 # ---- another teacher
 
 
-def test_a_wider_encoder_of_the_same_tokenizer_teaches(recipe, finished, headless, tmp_path) -> None:
-    run = Path(shutil.copytree(finished.path, tmp_path / "run"))
-    encoder = write_encoder(tmp_path / "encoder", headless)
-    mine = with_general(recipe, data=str(write_corpus(tmp_path)), teacher=str(encoder), epochs=1.0)
-    heard = Listener()
-    compress(mine, run, heard)
-    reason = read_json(StepRecord, run / GENERAL / "step.json").reasons[0]
-    assert f"learnt what {encoder} computes inside" in reason
-    assert not any(line.startswith("warning: the student") for line in heard.lines)
+def teach(recipe: Recipe, folder: Path, heard: Listener) -> StepResult:
+    """The stage alone: a student of one layer, cut from the recipe's model."""
+    opened = open_task(recipe)
+    bench = Workbench(recipe, opened.modality, opened.model, Path(recipe.model), heard)
+    return teach_generally(bench, opened.general, 1, folder)
 
 
-def test_a_smaller_teacher_is_warned_of(recipe, finished, headless, tmp_path) -> None:
-    run = Path(shutil.copytree(finished.path, tmp_path / "run"))
+def test_a_wider_encoder_of_the_same_tokenizer_teaches(recipe, headless, tmp_path) -> None:
+    encoder, heard = write_encoder(tmp_path / "encoder", headless), Listener()
+    mine = with_general(recipe, data=str(write_corpus(tmp_path)), teacher=str(encoder))
+    result = teach(mine, tmp_path / "stage", heard)
+    losses = [loss for _, loss in result.facts["curve"]]
+    assert losses[-1] < losses[0]
+    assert f"learnt what {encoder} computes inside" in result.reasons[0]
+    assert not heard.lines
+    student = load_file(tmp_path / "stage" / "model" / "model.safetensors")
+    assert student["embeddings.position.weight"].shape[1] == 64  # of the student; the encoder has 96
+    assert not [name for name in student if "beside" in name]
+
+
+def test_a_smaller_teacher_is_warned_of(recipe, headless, tmp_path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
-    encoder = write_encoder(tmp_path / "encoder", headless, **sizes)
+    encoder, heard = write_encoder(tmp_path / "encoder", headless, **sizes), Listener()
     mine = with_general(recipe, data=str(write_corpus(tmp_path)), teacher=str(encoder), epochs=1.0)
-    heard = Listener()
-    compress(mine, run, heard)
-    assert (
+    teach(mine, tmp_path / "stage", heard)
+    assert heard.lines == [
         "warning: the student (1 layers of width 64) is larger than the teacher of the general stage (1 of 32), "
         "which may have nothing to teach it"
-    ) in heard.lines
+    ]
 
 
 def other_tokenizer(folder: Path) -> None:

@@ -15,9 +15,12 @@ from edgesmith.recipe import (
     DataConfig,
     DistillConfig,
     FinetuneConfig,
+    GeneralConfig,
+    MatchConfig,
     PruneConfig,
     QuantizeConfig,
     Recipe,
+    RecoveryConfig,
     SearchConfig,
     TrainingConfig,
     ValidateConfig,
@@ -25,6 +28,7 @@ from edgesmith.recipe import (
     parse_latency,
     parse_size,
 )
+from edgesmith.records import from_dict
 
 printable = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 recipes = st.builds(
@@ -95,10 +99,32 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         (TrainingConfig, {"batch_size": 0}, "batch_size is 0"),
         (TrainingConfig, {"warmup": 1.0}, "warmup is 1.0"),
         (TrainingConfig, {"evaluations": 0}, "evaluations is 0"),
+        (TrainingConfig, {"patience": 0}, "patience is 0; allowed: 1 or more evaluations, or null"),
         (FinetuneConfig, {"restarts": 0}, "restarts is 0"),
         (DistillConfig, {"temperature": 0.0}, "temperature is 0.0"),
         (DistillConfig, {"hard_label_weight": 1.1}, "hard_label_weight is 1.1"),
         (DistillConfig, {"hidden_weight": -1.0}, "hidden_weight is -1.0"),
+        (MatchConfig, {"attention_weight": -1.0}, "attention_weight is -1.0"),
+        (MatchConfig, {"embedding_weight": -1.0}, "embedding_weight is -1.0"),
+        (MatchConfig, {"relation_weight": -1.0}, "relation_weight is -1.0"),
+        (MatchConfig, {"relation_heads": 0}, "relation_heads is 0; allowed: 1 or more"),
+        (
+            MatchConfig,
+            {"relation_layer": -1},
+            "relation_layer is -1; allowed: 0 or more, or null for the last",
+        ),
+        (
+            RecoveryConfig,
+            {"attention_weight": 0.5},
+            "recovery.attention_weight is 0.5; allowed: 0, since a pruned",
+        ),
+        (GeneralConfig, {"max_rows": 15}, "max_rows is 15; allowed: 16 or more"),
+        (GeneralConfig, {"validation_rows": 0}, "validation_rows is 0; allowed: 1 or more"),
+        (
+            GeneralConfig,
+            {"hidden_weight": 0.0, "relation_weight": 0.0},
+            "distill.general is 'all weights 0'; allowed: a hidden_weight, ",
+        ),
         (PruneConfig, {"importance_rows": 0}, "importance_rows is 0"),
         (PruneConfig, {"min_token_count": 0}, "min_token_count is 0"),
         (QuantizeConfig, {"calibration_rows": 0}, "calibration_rows is 0"),
@@ -111,6 +137,18 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
 def test_a_value_out_of_range_is_refused(kind: type, values: dict[str, object], text: str) -> None:
     with pytest.raises(RecipeError, match=text):
         kind(**values)
+
+
+def test_a_general_stage_of_images_is_refused() -> None:
+    config = DistillConfig(general=GeneralConfig(data="corpus.txt"))
+    text = "distill.general.data is 'corpus.txt'; allowed: null for image-classification"
+    with pytest.raises(RecipeError, match=text):
+        Recipe(model="m", data=DataConfig(path="d"), task="image-classification", distill=config)
+
+
+def test_a_recovery_has_no_general_stage() -> None:
+    with pytest.raises(RecipeError, match=r"prune.recovery: unknown key 'general'"):
+        from_dict(Recipe, {"model": "m", "data": {"path": "d"}, "prune": {"recovery": {"general": {}}}})
 
 
 @pytest.mark.parametrize(

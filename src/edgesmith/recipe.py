@@ -75,7 +75,12 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """One training run, by `transformers.Trainer`."""
+    """One training run, by `transformers.Trainer`.
+
+    Attributes:
+        evaluations: on validation rows, evenly spaced over the run; the best of them is what the run ends with.
+        patience: evaluations in a row without a better one that end the run early; None lets it go on to its end.
+    """
 
     epochs: float = 2.0
     learning_rate: float = 5e-5
@@ -83,6 +88,7 @@ class TrainingConfig:
     warmup: float = 0.06
     weight_decay: float = 0.01
     evaluations: int = 4
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")
@@ -90,6 +96,12 @@ class TrainingConfig:
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         _require(0 <= self.warmup < 1, "warmup", self.warmup, "a fraction of the steps, 0 <= warmup < 1")
         _require(self.evaluations >= 1, "evaluations", self.evaluations, "1 or more over the run")
+        _require(
+            self.patience is None or self.patience >= 1,
+            "patience",
+            self.patience,
+            "1 or more evaluations, or null for no early stop",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +121,82 @@ class FinetuneConfig(TrainingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillConfig(TrainingConfig):
-    """Distillation from the teacher (arXiv:1503.02531; hidden states as in arXiv:1909.10351).
+class MatchConfig(TrainingConfig):
+    """How much of what a teacher computes inside a student is to compute too; a weight of 0 leaves a term out.
+
+    Attributes:
+        hidden_weight: of the mean squared error between hidden states of matched layers (arXiv:1909.10351, equation 8).
+        attention_weight: of the same between attention scores (equation 7); as many heads are needed in both.
+        embedding_weight: of the same between outputs of the embedding layers (equation 9).
+        relation_weight: of the KL between self-attention relations (arXiv:2012.15828); widths and heads may differ.
+        relation_heads: most relation heads; the largest number up to it that divides both widths is taken.
+        relation_layer: the teacher's layer, from 0, whose relations the student's last layer follows; None: the last.
+    """
+
+    hidden_weight: float = 0.0
+    attention_weight: float = 0.0
+    embedding_weight: float = 0.0
+    relation_weight: float = 0.0
+    relation_heads: int = 48
+    relation_layer: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("hidden_weight", "attention_weight", "embedding_weight", "relation_weight"):
+            _require(getattr(self, key) >= 0, key, getattr(self, key), "0 or more")
+        _require(self.relation_heads >= 1, "relation_heads", self.relation_heads, "1 or more")
+        layer = self.relation_layer
+        _require(layer is None or layer >= 0, "relation_layer", layer, "0 or more, or null for the last")
+
+    @property
+    def matches(self) -> bool:
+        """Whether any term is left."""
+        return (self.hidden_weight + self.attention_weight + self.embedding_weight + self.relation_weight) > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneralConfig(MatchConfig):
+    """Distillation on texts without labels, before that on the task (TinyBERT's general stage, arXiv:1909.10351).
+
+    Attributes:
+        data: a .txt file with one text a line, or a .csv, .tsv, .jsonl or .parquet file; None leaves the stage out.
+        text: column of the texts; guessed and shown if left out.
+        max_rows: use at most this many texts (a seeded sample).
+        validation_rows: texts held out for the validation loss; None takes a tenth, at most 1,000.
+        teacher: local folder or hub id of an encoder with the model's tokenizer, which may be wider or deeper; None
+            takes the task's own teacher.
+    """
+
+    data: str | None = None
+    text: str | None = None
+    max_rows: int | None = None
+    validation_rows: int | None = None
+    teacher: str | None = None
+    hidden_weight: float = 1.0
+    relation_weight: float = 1.0
+    epochs: float = 1.0
+    learning_rate: float = 2e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.max_rows is None or self.max_rows >= 16, "max_rows", self.max_rows, "16 or more")
+        rows = self.validation_rows
+        _require(rows is None or rows >= 1, "validation_rows", rows, "1 or more")
+        _require(
+            self.matches,
+            "distill.general",
+            "all weights 0",
+            "a hidden_weight, attention_weight, embedding_weight or relation_weight above 0",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachingConfig(MatchConfig):
+    """Distillation on the task: the teacher's answers and what it computes on the way (arXiv:1503.02531).
 
     Attributes:
         temperature: softens both distributions of the logit loss.
         hard_label_weight: weight of the cross-entropy with the labels; the rest goes to the teacher's logits.
-        hidden_weight: weight of the mean squared error between normalised hidden states of matched layers.
         augmented_rows: fraction of each batch's rows in which words give way to near ones, for the teacher to label.
         replaced_words: fraction of the words in such a row.
     """
@@ -132,18 +213,37 @@ class DistillConfig(TrainingConfig):
         super().__post_init__()
         _require(self.temperature > 0, "temperature", self.temperature, "above 0")
         _require(0 <= self.hard_label_weight <= 1, "hard_label_weight", self.hard_label_weight, "0 to 1")
-        _require(self.hidden_weight >= 0, "hidden_weight", self.hidden_weight, "0 or more")
         _require(0 <= self.augmented_rows <= 1, "augmented_rows", self.augmented_rows, "0 to 1")
         _require(0 <= self.replaced_words <= 1, "replaced_words", self.replaced_words, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecoveryConfig(DistillConfig):
+class DistillConfig(TeachingConfig):
+    """Distillation of a student of fewer layers.
+
+    Attributes:
+        general: a stage before it, on texts without labels.
+    """
+
+    general: GeneralConfig = field(default_factory=GeneralConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryConfig(TeachingConfig):
     """Distillation of a pruned student, from the unpruned teacher."""
 
     epochs: float = 4.0
     learning_rate: float = 3e-4
     evaluations: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.attention_weight == 0,
+            "prune.recovery.attention_weight",
+            self.attention_weight,
+            "0, since a pruned student has fewer heads than its teacher; relation_weight compares what they attend to",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +369,13 @@ class Recipe:
             "runtimes",
             list(self.runtimes),
             "one or several of onnxruntime, litert, each once",
+        )
+        general = self.distill.general.data
+        _require(
+            general is None or self.task == "text-classification",
+            "distill.general.data",
+            general,
+            f"null for {self.task}; a general stage reads texts",
         )
         _require(self.version == RECIPE_VERSION, "version", self.version, f"{RECIPE_VERSION} (this release)")
 

@@ -5,15 +5,16 @@ import torch
 from fixtures_models import HIDDEN, VOCAB, logits_of, minilm, random_batch, whole_compact
 
 from edgesmith.compress.augment import (
-    IGNORED_LABEL,
     NEIGHBOURS,
     WordReplacement,
     nearest_words,
     trimmed_neighbours,
 )
-from edgesmith.compress.distill import distillation_loss, hidden_state_loss, soft_label_loss
+from edgesmith.compress.distill import TaskLoss
+from edgesmith.compress.losses import hidden_state_loss, soft_label_loss
 from edgesmith.compress.structure import keep_layers, keep_tokens
 from edgesmith.data.encoding import EncodedExamples
+from edgesmith.data.examples import IGNORED_LABEL
 from edgesmith.models.families import to_compact
 from edgesmith.recipe import DistillConfig
 
@@ -142,7 +143,7 @@ def test_the_teacher_answers_the_new_text_and_the_table_the_old(hidden_weight):
     config = DistillConfig(hidden_weight=hidden_weight)
     table = torch.tensor([[9.0, -9.0], [0.5, -0.25]])
     torch.manual_seed(0)
-    loss, output = distillation_loss(teacher, table, 3, config, augment)(student, batch)
+    loss, output = TaskLoss(student, teacher, table, config, augment)(student, batch)
     answer = logits_of(teacher, {"input_ids": text})
     expected = soft_label_loss(
         output.logits, torch.cat([answer, table[1:]]), torch.tensor([IGNORED_LABEL, 1]), config

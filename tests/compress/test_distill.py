@@ -5,13 +5,9 @@ import pytest
 import torch
 from fixtures_models import logits_of, random_batch, tiny_compact, toy_rows, whole_compact
 
-from edgesmith.compress.distill import (
-    distillation_loss,
-    hidden_state_loss,
-    layer_map,
-    predict_logits,
-    soft_label_loss,
-)
+from edgesmith.compress.distill import TaskLoss, predict_logits
+from edgesmith.compress.losses import hidden_state_loss, soft_label_loss
+from edgesmith.compress.match import layer_map
 from edgesmith.compress.structure import keep_layers
 from edgesmith.data.encoding import EncodedExamples
 from edgesmith.recipe import DistillConfig
@@ -109,7 +105,7 @@ def test_the_teacher_runs_only_for_hidden_states():
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(1))
     config = DistillConfig(hidden_weight=0.0)
-    loss, output = distillation_loss(teacher, table, 2, config)(student, batch)
+    loss, output = TaskLoss(student, teacher, table, config)(student, batch)
     expected = soft_label_loss(output.logits, table, batch["labels"], config)
     assert not calls
     assert torch.equal(loss, expected)
@@ -119,7 +115,7 @@ def test_hidden_states_of_matched_layers_are_compared():
     teacher, batch, config = whole_compact(), random_batch(), DistillConfig(hidden_weight=3.0)
     student = keep_layers(whole_compact(seed=5), [0, 1])
     table = logits_of(teacher, batch)
-    loss, output = distillation_loss(teacher, table, 2, config)(student, batch)
+    loss, output = TaskLoss(student, teacher, table, config)(student, batch)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
     theirs = teacher(**inputs, output_hidden_states=True).hidden_states
     hidden = hidden_state_loss(output.hidden_states[1:], [theirs[2], theirs[3]], batch["attention_mask"])
@@ -130,9 +126,8 @@ def test_hidden_states_of_matched_layers_are_compared():
 def test_a_copy_of_the_teacher_has_nothing_to_learn():
     teacher, batch = whole_compact(), random_batch()
     config = DistillConfig(hard_label_weight=0.0)
-    loss, _ = distillation_loss(teacher, logits_of(teacher, batch), 3, config)(
-        keep_layers(teacher, [0, 1, 2]), batch
-    )
+    student = keep_layers(teacher, [0, 1, 2])
+    loss, _ = TaskLoss(student, teacher, logits_of(teacher, batch), config)(student, batch)
     assert loss.item() == pytest.approx(0.0, abs=1e-6)
 
 
@@ -144,7 +139,7 @@ def test_rows_that_two_tokenizers_cut_differently_are_left_out_of_the_hidden_los
     )
     student, batch = keep_layers(teacher, [0, 1, 2]), rows.collate([rows[0], rows[1]])
     config = DistillConfig(hidden_weight=1.0)
-    loss, output = distillation_loss(teacher, torch.zeros(2, 2), 3, config)(student, batch)
+    loss, output = TaskLoss(student, teacher, torch.zeros(2, 2), config)(student, batch)
     alone = teacher(torch.tensor([[15, 16, 17]]), output_hidden_states=True).hidden_states
     hidden = hidden_state_loss(
         [state[:1, :3] for state in output.hidden_states[1:]], alone[1:], torch.ones(1, 3)

@@ -3,9 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from fixtures_models import random_batch, tiny_compact
+from fixtures_models import HIDDEN, random_batch, tiny_compact
 
-from edgesmith.compress.importance import fisher_importance, select_units
+from edgesmith.compress.importance import (
+    fisher_importance,
+    hidden_importance,
+    select_hidden,
+    select_units,
+)
 
 SLIM = {"heads_per_layer": [2, 1, 3], "ffn_per_layer": [5, 3, 4]}
 
@@ -92,3 +97,48 @@ def test_a_fraction_of_one_keeps_everything(multiple):
 def test_equal_units_do_not_all_stay():
     kept = select_units([torch.zeros(32), torch.zeros(32)], 0.5, 1)
     assert sum(map(len, kept)) in (32, 33)  # a layer keeps one at least
+
+
+# ---- hidden units
+
+
+def slope(model, batch, row, unit, step=1e-4):
+    """Of one row's loss, by finite difference, in the gate of a hidden unit: it scales that entry of every norm."""
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.LayerNorm)]
+    losses = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            for norm in norms:
+                norm.weight[unit] *= 1 + sign * step
+                norm.bias[unit] *= 1 + sign * step
+            losses.append(float(loss_of(model, batch, row, None, None)))
+            for norm in norms:
+                norm.weight[unit] /= 1 + sign * step
+                norm.bias[unit] /= 1 + sign * step
+    return (losses[0] - losses[1]) / (2 * step)
+
+
+def test_a_hidden_unit_is_weighed_in_all_layers_together_and_row_by_row():
+    model, batch = tiny_compact(**SLIM), random_batch((7, 4, 9))
+    found = hidden_importance(model, [batch])
+    assert found.shape == (HIDDEN,)
+    model.double()
+    for unit in (0, 13, HIDDEN - 1):
+        expected = sum(slope(model, batch, row, unit) ** 2 for row in range(3))
+        assert float(found[unit]) == pytest.approx(expected, rel=1e-2)
+
+
+def test_weighing_hidden_units_leaves_nothing_behind():
+    model, batch = tiny_compact(), random_batch()
+    twice = [hidden_importance(model, [batch]), hidden_importance(model, [batch, batch])]
+    torch.testing.assert_close(twice[1], 2 * twice[0])
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("fraction", "multiple", "kept"), [(0.5, 1, [1, 3, 4]), (0.5, 4, [0, 1, 3, 4]), (1.0, 4, list(range(6)))]
+)
+def test_the_most_important_hidden_units_stay(fraction, multiple, kept):
+    importance = torch.tensor([5.0, 9.0, 1.0, 8.0, 7.0, 2.0])
+    assert select_hidden(importance, fraction, multiple).tolist() == kept

@@ -8,6 +8,7 @@ from fixtures_models import HIDDEN, VOCAB, logits_of, random_batch, tiny_compact
 from edgesmith.compress.structure import (
     factorise_embedding,
     fold_token_types,
+    keep_hidden,
     keep_layers,
     keep_positions,
     keep_tokens,
@@ -79,6 +80,78 @@ def test_kept_tokens_give_the_same_logits_under_their_new_ids():
     assert smaller.config.vocab_size == len(used) < VOCAB
     remapped = batch | {"input_ids": batch["input_ids"].clone().apply_(used.index)}
     assert torch.equal(logits_of(smaller, remapped), logits_of(model, batch))
+
+
+# ---- hidden units
+
+
+class KeptNorm(torch.nn.Module):
+    """A LayerNorm over some units; the others come out as 0."""
+
+    def __init__(self, norm, kept):
+        super().__init__()
+        self.norm, self.kept = norm, kept
+
+    def forward(self, hidden):
+        part = hidden[..., self.kept]
+        centred = part - part.mean(dim=-1, keepdim=True)
+        scaled = centred / (centred.pow(2).mean(dim=-1, keepdim=True) + self.norm.eps).sqrt()
+        out = torch.zeros_like(hidden)
+        out[..., self.kept] = scaled * self.norm.weight[self.kept] + self.norm.bias[self.kept]
+        return out
+
+
+def masked(model, kept):
+    """The whole model whose norms see the kept units only, and whose pooler gives no others."""
+    same = keep_layers(model, range(len(model.layers)))
+    for module in list(same.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, torch.nn.LayerNorm):
+                setattr(module, name, KeptNorm(child, kept))
+    dropped = sorted(set(range(HIDDEN)) - set(kept.tolist()))
+    with torch.no_grad():
+        same.classifier.weight[:, dropped] = 0
+    return same
+
+
+@MAKERS
+def test_hidden_units_in_another_order_change_nothing(make):
+    model, batch = make(), random_batch()
+    order = torch.randperm(HIDDEN, generator=torch.Generator().manual_seed(0))
+    turned = keep_hidden(model, order)
+    torch.testing.assert_close(logits_of(turned, batch), logits_of(model, batch), **TOLERANCE)
+    assert torch.equal(turned.layers[1].ffn_norm.weight, model.layers[1].ffn_norm.weight[order])
+    assert torch.equal(turned.embeddings.position.weight, model.embeddings.position.weight[:, order])
+
+
+@MAKERS
+@pytest.mark.parametrize("width", [8, 16, 24])
+def test_fewer_hidden_units_are_the_model_whose_norms_see_no_others(make, width):
+    """Of the factorised table of rank 16, widths of 8 and 16 multiply the factors out."""
+    model, batch = make(), random_batch()
+    kept = torch.randperm(HIDDEN, generator=torch.Generator().manual_seed(0))[:width].sort().values
+    narrow = keep_hidden(model, kept)
+    shape = shape_of(narrow.config)
+    assert shape.hidden == width
+    assert shape.embedding_rank == min(width, shape_of(model.config).embedding_rank)
+    assert (shape.heads, shape.neurons, shape.head_dim) == (
+        shape_of(model.config).heads,
+        shape_of(model.config).neurons,
+        8,
+    )
+    found = logits_of(narrow, batch)
+    torch.testing.assert_close(found, logits_of(masked(model, kept), batch), **TOLERANCE)
+    assert (found - logits_of(model, batch)).abs().max() > 1e-2
+
+
+def test_a_narrow_model_can_be_saved_and_cut_further(tmp_path):
+    narrow, batch = keep_hidden(whole_compact(), range(0, HIDDEN, 2)), random_batch()
+    narrow.save_pretrained(tmp_path)
+    again = type(narrow).from_pretrained(tmp_path).eval()
+    assert torch.equal(logits_of(again, batch), logits_of(narrow, batch))
+    heads, neurons = units_of(narrow)
+    smaller = keep_units(narrow, [part[:2] for part in heads], [part[:16] for part in neurons])
+    assert logits_of(factorise_embedding(smaller, 4), batch).isfinite().all()
 
 
 def test_the_padding_token_moves_with_its_row():
@@ -162,6 +235,7 @@ def test_the_given_model_is_left_alone():
         keep_layers(model, [1]),
         keep_tokens(model, [0, 1]),
         keep_positions(model, 4),
+        keep_hidden(model, range(8)),
         fold_token_types(model),
         factorise_embedding(model, 4),
     ):

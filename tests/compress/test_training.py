@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from fixtures_models import tiny_compact, toy_rows
 
 from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.training import _LengthGroupedEpochs, hard_label_loss, kept_accuracy, train
+from edgesmith.compress.training import _best, _LengthGroupedEpochs, hard_label_loss, kept_score, train
+from edgesmith.data.examples import IGNORED_LABEL
 from edgesmith.errors import StepError
+from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
 
@@ -82,8 +86,8 @@ def uninterrupted(tmp_path_factory):
 
 def test_a_separable_task_is_learnt(uninterrupted):
     model, result, validation, *_ = uninterrupted
-    assert result.accuracy >= 0.9
-    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+    assert result.score >= 0.9
+    assert accuracy_of(model, validation) == pytest.approx(result.score)
     assert not model.training
     assert result.steps == STEPS
     assert result.wall_s > 0
@@ -153,8 +157,8 @@ def test_the_best_checkpoint_is_restored(tmp_path):
         return (value if len(steps) <= 8 else -value), output
 
     model, result, validation = run(tmp_path, loss=loss, dropout=0.0)
-    assert result.curve[-1][1] < result.accuracy == max(accuracy for _, accuracy in result.curve)
-    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+    assert result.curve[-1][1] < result.score == max(accuracy for _, accuracy in result.curve)
+    assert accuracy_of(model, validation) == pytest.approx(result.score)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +171,7 @@ def test_the_best_checkpoint_is_restored(tmp_path):
     ],
 )
 def test_the_last_weights_are_kept_unless_others_are_better_beyond_chance(accuracies, kept):
-    assert kept_accuracy(accuracies, 400) == kept
+    assert kept_score(accuracies, "accuracy", 400) == kept
 
 
 def test_a_lead_that_may_be_chance_does_not_bring_earlier_weights_back(tmp_path):
@@ -177,8 +181,8 @@ def test_a_lead_that_may_be_chance_does_not_bring_earlier_weights_back(tmp_path)
         accuracies = [accuracy for _, accuracy in result.curve]
         if max(accuracies) > accuracies[-1]:
             break
-    assert max(accuracies) > accuracies[-1] == result.accuracy
-    assert accuracy_of(model, validation) == pytest.approx(result.accuracy)
+    assert max(accuracies) > accuracies[-1] == result.score
+    assert accuracy_of(model, validation) == pytest.approx(result.score)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path):
@@ -192,6 +196,107 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_once(tmp_path):
     with pytest.raises(StepError, match=rf"learning: the loss became nan at step 5 of {STEPS}. Try a lower"):
         run(tmp_path, loss=loss)
     assert len(steps) == 5
+
+
+# ---- patience
+
+
+PATIENT = replace(CONFIG, evaluations=10, patience=2)  # evaluated at 3, 6, ..., 30
+
+
+class TurnsAround:
+    """A loss that teaches the wrong thing after step 9, in a run that begins after step `begin`."""
+
+    def __init__(self, listener: Listener, begin: int = 0) -> None:
+        self._listener, self._begin = listener, begin
+
+    def __call__(self, model, batch):
+        value, output = hard_label_loss(model, batch)
+        done = self._listener.steps[-1][0] if self._listener.steps else self._begin
+        return (value if done < 9 else -value), output
+
+
+def test_patience_ends_a_run_that_gets_no_better_and_restores_the_best(tmp_path):
+    listener = Listener()
+    model, result, validation = run(
+        tmp_path / "run", listener, loss=TurnsAround(listener), config=PATIENT, dropout=0.0
+    )
+    best, score = _best(result.curve, "accuracy")
+    assert result.steps == result.curve[-1][0] == best + 2 * 3 < STEPS
+    assert accuracy_of(model, validation) == pytest.approx(result.score) == score
+    assert all(accuracy <= score for _, accuracy in result.curve)
+    assert listener.said == [
+        f"learning: stopped at step {result.steps} of 30, since no evaluation after step {best} was better than "
+        f"{score:.4f}"
+    ]
+    assert listener.steps[-1][0] == result.steps
+
+
+def test_patience_that_is_not_used_up_changes_nothing(uninterrupted, tmp_path):
+    model, result, _ = run(tmp_path / "run", config=replace(CONFIG, patience=4))
+    assert result.curve == uninterrupted[1].curve
+    expected = uninterrupted[0].state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+
+
+class StopsLate(Listener):
+    """Pulls the plug when the early end is announced, before that evaluation's checkpoint is written."""
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        if "stopped" in text:
+            raise KeyboardInterrupt
+
+
+def test_a_run_that_was_killed_when_its_patience_ended_ends_with_the_same_weights(tmp_path):
+    """Before that evaluation's checkpoint was written, or after: then no further evaluation is made."""
+    heard = Listener()
+    whole, expected, _ = run(tmp_path / "whole", heard, loss=TurnsAround(heard), config=PATIENT, dropout=0.0)
+    end = expected.steps
+    for killed, config, last in (
+        (StopsLate(), PATIENT, end - 3),
+        (Listener(end + 1), replace(PATIENT, patience=None), end),
+    ):
+        folder = tmp_path / f"from-{last}"
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, killed, loss=TurnsAround(killed), config=config, dropout=0.0)
+        again = Listener()
+        loss = TurnsAround(again, last)
+        model, result, _ = run(folder, again, loss=loss, config=PATIENT, dropout=0.0)
+        assert again.said[0] == f"learning: going on from checkpoint-{last}"
+        assert result.curve == expected.curve
+        assert result.steps == end
+        wanted = whole.state_dict()
+        assert all(torch.equal(value, wanted[name]) for name, value in model.state_dict().items())
+
+
+# ---- rows without labels
+
+
+def test_a_loss_is_the_score_of_rows_without_labels(tmp_path):
+    """The model learns to keep its first logit near 3, whatever the row; no label is read."""
+
+    def loss(model, batch):
+        output = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        return (output.logits[:, 0] - 3).pow(2).mean(), output
+
+    model, rows, listener = tiny_compact(type_vocab_size=0), toy_rows(160, seed=1), Listener()
+    validation = toy_rows(40, seed=2)
+    for part in (rows, validation):
+        part.labels[:] = [IGNORED_LABEL] * len(part)
+    settings = {"folder": tmp_path / "run", "seed": 0, "progress": listener, "title": "learning"}
+    result = train(model, rows, validation, CONFIG, **settings, loss=loss, score="loss")
+    assert result.score == min(value for _, value in result.curve) < result.curve[0][1]
+    with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
+        logits = predict_logits(model, validation, batch_size=40)[:, 0]
+    assert float((logits - 3).pow(2).mean()) == pytest.approx(result.score, rel=1e-4)
+    assert listener.steps[9][1] == f"validation loss {result.curve[0][1]:.4f}"
+
+
+def test_of_equal_scores_the_first_counts():
+    curve = [(1, 0.5), (2, 0.75), (3, 0.75), (4, 0.25), (5, 0.25)]
+    assert _best(curve, "accuracy") == (2, 0.75)
+    assert _best(curve, "loss") == (4, 0.25)
 
 
 @pytest.mark.parametrize(("epochs", "steps"), [(0, 1), (0.25, 3)])

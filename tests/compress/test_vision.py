@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_vit
 
-from edgesmith.compress.distill import distillation_loss, hidden_state_loss, layer_map
+from edgesmith.compress.distill import TaskLoss
 from edgesmith.compress.importance import fisher_importance
+from edgesmith.compress.losses import hidden_state_loss
+from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers, uniform_plan
 from edgesmith.compress.structure import keep_layers, keep_units
@@ -69,7 +71,7 @@ def test_pruning_cuts_what_the_structure_says():
 def test_a_student_that_is_its_teacher_has_the_teachers_entropy_as_its_loss():
     teacher, batch = to_compact_vit(tiny_vit()), random_pixels()
     config = DistillConfig(hard_label_weight=0.0, hidden_weight=1.0)
-    loss = distillation_loss(teacher, image_logits(teacher, batch), 3, config)
+    loss = TaskLoss(teacher, teacher, image_logits(teacher, batch), config)
     with torch.no_grad():
         assert float(loss(teacher, batch)[0]) == pytest.approx(0, abs=1e-6)
         assert float(loss(to_compact_vit(tiny_vit(seed=1)), batch)[0]) > 0.1
@@ -89,8 +91,8 @@ def test_a_shallow_student_follows_the_teachers_last_layer():
     config = DistillConfig(hard_label_weight=0.0, hidden_weight=1.0)
     without = DistillConfig(hard_label_weight=0.0, hidden_weight=0.0)
     with torch.no_grad():
-        total, _ = distillation_loss(teacher, image_logits(teacher, batch), 1, config)(student, batch)
-        soft, _ = distillation_loss(teacher, image_logits(teacher, batch), 1, without)(student, batch)
+        total, _ = TaskLoss(student, teacher, image_logits(teacher, batch), config)(student, batch)
+        soft, _ = TaskLoss(student, teacher, image_logits(teacher, batch), without)(student, batch)
         last = [
             F.layer_norm(model(batch["pixel_values"], output_hidden_states=True).hidden_states[-1], (32,))
             for model in (student, teacher)

@@ -46,6 +46,7 @@ QUICK: dict[str, object] = {
     "distill.epochs": 1.0,
     "distill.evaluations": 2,
     "prune.recovery.evaluations": 4,
+    "distill.general.max_rows": 2000,
     "prune.importance_rows": 128,
     "quantize.calibration_rows": 64,
     "search.max_trials": 2,

@@ -9,15 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edgesmith.recipe import DistillConfig
+from edgesmith.data.examples import IGNORED_LABEL
+from edgesmith.recipe import TeachingConfig
 
 NEIGHBOURS = 15
 """Candidates for a word, as in TinyBERT (arXiv:1909.10351, appendix A)."""
 
 _ROWS_AT_ONCE = 1024
-
-IGNORED_LABEL = -100
-"""The label of a row that has none, as in torch's cross-entropy."""
 
 
 def nearest_words(table: Tensor, words: Sequence[int]) -> Tensor:
@@ -73,7 +71,7 @@ class WordReplacement:
     words: float
 
     @staticmethod
-    def of(config: DistillConfig, nearest: Tensor, teacher_ids: Tensor) -> WordReplacement | None:
+    def of(config: TeachingConfig, nearest: Tensor, teacher_ids: Tensor) -> WordReplacement | None:
         """As the configuration says; None where no row is to change."""
         if config.augmented_rows == 0 or config.replaced_words == 0:
             return None

@@ -1,13 +1,15 @@
-"""What matters in a model: its heads and FFN neurons, ranked on training rows."""
+"""What matters in a model: its heads, FFN neurons and hidden units, ranked on training rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgesmith.data.encoding import model_inputs
 from edgesmith.models.compact import CompactEncoder
@@ -51,6 +53,50 @@ def fisher_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Import
         for total, gradient in zip([*heads, *neurons], gradients, strict=True):
             total += gradient.detach().pow(2).sum(dim=0).flatten()
     return Importance(heads, neurons)
+
+
+def hidden_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Tensor:
+    """Diagonal Fisher information of each hidden unit, (H,): of one gate that closes it in the whole residual stream.
+
+    The unit's gate scales it after every norm, so that its gradient is the sum over all places that read the unit: what
+    is removed together is weighed together. Per sample and squared as in `fisher_importance`; that a gate spans all
+    layers is ours.
+
+    Args:
+        batches: of labelled training rows.
+    """
+    model.eval()
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    total = torch.zeros(model.config.hidden_size)
+    for batch in batches:
+        gates = torch.ones(len(batch["labels"]), 1, len(total), requires_grad=True)
+        hooks = [norm.register_forward_hook(partial(_scaled, gates)) for norm in norms]
+        try:
+            logits = model(**model_inputs(batch)).logits
+        finally:
+            for hook in hooks:
+                hook.remove()
+        loss = F.cross_entropy(logits.float(), batch["labels"], reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, [gates])
+        total += gradient.pow(2).sum(dim=(0, 1))
+    return total
+
+
+def _scaled(gates: Tensor, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+    """A hook: (B, S, H) times gates, (B, 1, H); also (B, H)."""
+    return output * (gates if output.dim() == 3 else gates[:, 0])
+
+
+def select_hidden(importance: Tensor, fraction: float, multiple: int) -> Tensor:
+    """The sorted indices of the hidden units that stay, the most important.
+
+    Args:
+        importance: (H,).
+        fraction: of the units that stay, in (0, 1].
+        multiple: their number is rounded to it, and is at least that.
+    """
+    count = _rounded(max(1, round(len(importance) * fraction)), multiple, len(importance))
+    return importance.topk(count).indices.sort().values
 
 
 def select_units(importance: Sequence[Tensor], fraction: float, multiple: int) -> list[Tensor]:

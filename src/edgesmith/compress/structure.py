@@ -94,6 +94,58 @@ def keep_positions(
     return smaller
 
 
+def keep_hidden(
+    model: CompactBertForSequenceClassification, units: Sequence[int]
+) -> CompactBertForSequenceClassification:
+    """The model with only some units of its hidden state: unit ``i`` of the new width is ``units[i]`` of the old.
+
+    A hidden unit is one coupled group: a column of everything that reads the residual stream, a row of everything that
+    writes to it, and an entry of every norm. The pooler's outputs are cut by the same units. Heads keep their size and
+    FFN layers their neurons.
+
+    All units in any order give the same logits. With fewer, everything linear is exactly what the whole model computes
+    with the other units at 0, but a norm takes mean and variance over the units that are left, so that the logits are
+    those of the whole model only where its norms do so too; training has to make up for the rest.
+    """
+    shape, kept = shape_of(model.config), torch.as_tensor(units)
+    state, table = model.state_dict(), "embeddings.word.weight"
+    multiplies_out = len(kept) <= shape.embedding_rank  # the factors would save nothing
+    if multiplies_out:
+        state[table] = _word_table(model)
+        state.pop("embeddings.projection.weight", None)
+    rank = len(kept) if multiplies_out else shape.embedding_rank
+    smaller = _empty(model, replace(shape, hidden=len(kept), embedding_rank=rank))
+    for name, axes in _hidden_axes(model, is_factorised=not multiplies_out).items():
+        for axis in axes:
+            if name in state:
+                state[name] = state[name].index_select(axis, kept)
+    smaller.load_state_dict(state)
+    return smaller
+
+
+def _hidden_axes(
+    model: CompactBertForSequenceClassification, *, is_factorised: bool
+) -> dict[str, tuple[int, ...]]:
+    """Parameter -> the axes that the hidden state runs along."""
+    word = {"embeddings.projection.weight": (0,)} if is_factorised else {"embeddings.word.weight": (1,)}
+    axes: dict[str, tuple[int, ...]] = {
+        **word,
+        "embeddings.position.weight": (1,),
+        "embeddings.token_type.weight": (1,),
+        "embeddings.norm.weight": (0,),
+        "embeddings.norm.bias": (0,),
+        "pooler.weight": (0, 1),
+        "pooler.bias": (0,),
+        "classifier.weight": (1,),
+    }
+    for layer in range(len(model.layers)):
+        for reads in ("attention.qkv", "ffn.intermediate"):
+            axes[f"layers.{layer}.{reads}.weight"] = (1,)
+        for writes in ("attention.output", "attention_norm", "ffn.output", "ffn_norm"):
+            axes[f"layers.{layer}.{writes}.weight"] = axes[f"layers.{layer}.{writes}.bias"] = (0,)
+    return axes
+
+
 def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBertForSequenceClassification:
     """The same function of single sentences without a token-type table: its row 0 moves into the positions."""
     if model.embeddings.token_type is None:

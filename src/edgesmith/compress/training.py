@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -32,8 +33,13 @@ from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
 
+Score = Literal["accuracy", "loss"]
+"""What validation rows say of a model: higher accuracy is better, lower loss is."""
+
 _ONE_SIDED = 1.645
 """Standard errors that chance exceeds once in twenty times."""
+
+_BESIDE = "beside_the_model"
 
 
 class Loss(Protocol):
@@ -49,12 +55,13 @@ class TrainingResult:
     """What a run reached.
 
     Attributes:
-        accuracy: of the weights that were kept, on the validation rows.
-        curve: (step, validation accuracy) at each evaluation.
+        score: of the weights that were kept, on the validation rows.
+        curve: (step, score) at each evaluation.
+        steps: done, up to the last evaluation.
         wall_s: seconds of this process; an interrupted try is not counted.
     """
 
-    accuracy: float
+    score: float
     curve: tuple[tuple[int, float], ...]
     steps: int
     wall_s: float
@@ -77,6 +84,8 @@ def train(
     progress: Progress,
     title: str,
     loss: Loss = hard_label_loss,
+    score: Score = "accuracy",
+    beside: nn.Module | None = None,
 ) -> TrainingResult:
     """Trains `model` in place and leaves it with its last weights, or with those of a clearly better evaluation.
 
@@ -86,6 +95,9 @@ def train(
             weights, bit by bit, as if it had not been; the folder is removed when the run is over.
         title: of the progress bar.
         loss: of one batch.
+        score: ``loss`` for rows without labels; it is the mean over batches of 128.
+        beside: parameters of the loss that learn with the model, and are in its checkpoints but no longer in it at the
+            end.
 
     Raises:
         StepError: the loss became infinite or NaN.
@@ -110,7 +122,8 @@ def train(
         save_steps=every,
         save_total_limit=1,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
+        metric_for_best_model=score,
+        greater_is_better=score == "accuracy",
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -127,38 +140,67 @@ def train(
         sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
-        compute_metrics=_accuracy,
-        callbacks=[_ProgressCallback(progress, title)],
+        compute_metrics=_accuracy if score == "accuracy" else None,
+        callbacks=[_ProgressCallback(progress, title, score), *_patience(config, progress, title, score)],
         loss=loss,
         title=title,
+        score=score,
     )
     trainer.remove_callback(PrinterCallback)  # our progress bar says the same
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         progress.say(f"{title}: going on from {checkpoint.name}")
-    outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with _joined(model, beside):
+        outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(folder, ignore_errors=True)
     curve = trainer.curve
     model.eval()
     return TrainingResult(
-        accuracy=kept_accuracy([accuracy for _, accuracy in curve], len(validation)),
+        score=kept_score([value for _, value in curve], score, len(validation)),
         curve=curve,
-        steps=total,
+        steps=curve[-1][0],
         wall_s=outcome.metrics["train_runtime"],
     )
 
 
-def kept_accuracy(accuracies: Sequence[float], rows: int) -> float:
+def kept_score(scores: Sequence[float], score: Score, rows: int) -> float:
     """Of the evaluations of a run, in order, the one whose weights are kept: the last, unless one is clearly better.
 
     Validation rows are a sample, and the best of several evaluations is often a lucky one from before the learning rate
-    fell. So the best has to lead by more standard errors than chance does once in twenty times.
+    fell. So the best accuracy has to lead by more standard errors than chance does once in twenty times. Of losses, which
+    are less a matter of luck, the lowest is kept.
 
     Args:
         rows: of the validation split.
     """
-    last, best = accuracies[-1], max(accuracies)
+    if score == "loss":
+        return min(scores)
+    last, best = scores[-1], max(scores)
     return best if best - last > _ONE_SIDED * math.sqrt(last * (1 - last) / rows) else last
+
+
+@contextmanager
+def _joined(model: nn.Module, beside: nn.Module | None) -> Iterator[None]:
+    """Makes `beside` a part of the model for a while: optimiser and checkpoints then hold it too."""
+    if beside is None:
+        yield
+        return
+    model.add_module(_BESIDE, beside)
+    try:
+        yield
+    finally:
+        delattr(model, _BESIDE)
+
+
+def _curve(history: Sequence[Mapping[str, float]], score: Score) -> tuple[tuple[int, float], ...]:
+    """(step, score) of each evaluation."""
+    name = f"eval_{score}"
+    return tuple((int(entry["step"]), float(entry[name])) for entry in history if name in entry)
+
+
+def _best(curve: Sequence[tuple[int, float]], score: Score) -> tuple[int, float]:
+    """Of equal points the first."""
+    return (max if score == "accuracy" else min)(curve, key=lambda point: point[1])
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -204,21 +246,22 @@ class _LengthGroupedEpochs(LengthGroupedSampler):
 class _LossTrainer(Trainer):
     """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite."""
 
-    def __init__(self, *, loss: Loss, sampler: Sampler[int], title: str, **settings: Any) -> None:
+    def __init__(
+        self, *, loss: Loss, sampler: Sampler[int], title: str, score: Score, **settings: Any
+    ) -> None:
         super().__init__(**settings)
-        self._loss, self._sampler, self._title = loss, sampler, title
+        self._loss, self._sampler, self._title, self._score = loss, sampler, title, score
         self._validation_rows = len(settings["eval_dataset"])
 
     @property
     def curve(self) -> tuple[tuple[int, float], ...]:
-        """(step, validation accuracy) at each evaluation so far."""
-        evaluations = (entry for entry in self.state.log_history if "eval_accuracy" in entry)
-        return tuple((int(entry["step"]), float(entry["eval_accuracy"])) for entry in evaluations)
+        """(step, score) at each evaluation so far."""
+        return _curve(self.state.log_history, self._score)
 
     def _load_best_model(self) -> None:
-        """At the end of the run; the last weights stay where `kept_accuracy` says so."""
-        accuracies = [accuracy for _, accuracy in self.curve]
-        if kept_accuracy(accuracies, self._validation_rows) > accuracies[-1]:
+        """At the end of the run; the last weights stay where `kept_score` says so."""
+        scores = [value for _, value in self.curve]
+        if kept_score(scores, self._score, self._validation_rows) != scores[-1]:
             super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -241,10 +284,14 @@ class _LossTrainer(Trainer):
 
     def prediction_step(
         self, model: nn.Module, inputs: dict[str, Tensor], prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[None, Tensor, Tensor]:
-        """Logits and labels of an evaluation batch; the training loss is not asked for."""
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Logits and labels of an evaluation batch, or, where the loss is the score, the loss alone."""
         inputs = self._prepare_inputs(inputs)
         labels = inputs["labels"]
+        if prediction_loss_only:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss, _ = self.compute_loss(model, inputs, return_outputs=True)
+            return loss.detach().float(), None, None
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**model_inputs(inputs)).logits
         return None, logits.detach().float(), labels
@@ -253,8 +300,8 @@ class _LossTrainer(Trainer):
 class _ProgressCallback(TrainerCallback):
     """Hands the Trainer's state to our progress display."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress, self._title = progress, title
+    def __init__(self, progress: Progress, title: str, score: Score) -> None:
+        self._progress, self._title, self._score = progress, title, score
         self._note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -266,10 +313,43 @@ class _ProgressCallback(TrainerCallback):
             control.should_evaluate = True  # the last weights compete too, where no interval ends on them
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        self._note = f"validation accuracy {facts['metrics']['eval_accuracy']:.4f}"
+        self._note = f"validation {self._score} {facts['metrics'][f'eval_{self._score}']:.4f}"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.finish()
+
+
+class _PatienceCallback(TrainerCallback):
+    """Ends a run whose score has not risen for some evaluations.
+
+    What it goes by is the Trainer's own history, which a checkpoint holds: a resumed run stops where the whole one did.
+    """
+
+    def __init__(self, patience: int, progress: Progress, title: str, score: Score) -> None:
+        self._patience, self._progress, self._title, self._score = patience, progress, title, score
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._stop_if_flat(state, control)  # it was killed between its last evaluation and its end
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._stop_if_flat(state, control)
+
+    def _stop_if_flat(self, state: Any, control: Any) -> None:
+        curve = _curve(state.log_history, self._score)
+        if not curve or state.global_step >= state.max_steps:
+            return
+        step, best = _best(curve, self._score)
+        since = sum(later > step for later, _ in curve)
+        if since >= self._patience:
+            control.should_training_stop = True
+            self._progress.say(
+                f"{self._title}: stopped at step {state.global_step} of {state.max_steps}, since no evaluation after "
+                f"step {step} was better than {best:.4f}"
+            )
+
+
+def _patience(config: TrainingConfig, progress: Progress, title: str, score: Score) -> list[TrainerCallback]:
+    return [] if config.patience is None else [_PatienceCallback(config.patience, progress, title, score)]
 
 
 def _accuracy(prediction: EvalPrediction) -> dict[str, float]:

@@ -2,13 +2,16 @@
 
 from edgesmith.data.examples import ImageExamples, Splits, TextExamples
 from edgesmith.data.load import load_image_splits, load_labelled, load_labelled_images, load_splits
+from edgesmith.data.unlabelled import UnlabelledTexts, load_unlabelled
 
 __all__ = [
     "ImageExamples",
     "Splits",
     "TextExamples",
+    "UnlabelledTexts",
     "load_image_splits",
     "load_labelled",
     "load_labelled_images",
     "load_splits",
+    "load_unlabelled",
 ]

@@ -115,6 +115,24 @@ def choose_image_columns(table: Table, *, image: str | None = None, label: str |
     return ImageColumns(image=image, label=label, notes=_notes({"image": image, "label": label}, guessed))
 
 
+def choose_text_column(table: Table, *, text: str | None, option: str) -> tuple[str, tuple[str, ...]]:
+    """The column of texts of a table without labels, as named or guessed, and a note where it was guessed.
+
+    Args:
+        option: what names the column, for messages.
+
+    Raises:
+        DataError: the named column does not exist; or a guess would be arbitrary.
+    """
+    if text is not None:
+        if text not in table.columns:
+            raise DataError(f"{table.source}: {option}: {choose_from('column', text, table.columns)}")
+        return text, ()
+    free = _without(table.columns)
+    found = _by_name(TEXT_NAMES, free) or _text_by_content(table, free, option)
+    return found, (f"{table.source}: text is column {found!r} (guessed; {option} names another).",)
+
+
 def _notes(chosen: dict[str, str | None], guessed: list[str]) -> tuple[str, ...]:
     hint = "guessed; {} names another"
     return tuple(f"{role} is column {chosen[role]!r} ({hint.format(OPTIONS[role])})." for role in guessed)
@@ -173,12 +191,12 @@ def _image_by_content(table: Table, columns: list[str]) -> str:
     return found[0]
 
 
-def _text_by_content(table: Table, columns: list[str]) -> str:
+def _text_by_content(table: Table, columns: list[str], option: str = OPTIONS["text"]) -> str:
     """The column of strings that is by far the longest."""
     lengths = {column: _mean_length(table, column) for column in columns}
     ranked = sorted((column for column in columns if lengths[column]), key=lambda column: -lengths[column])
     if not ranked or (len(ranked) > 1 and lengths[ranked[1]] > lengths[ranked[0]] / 2):
-        raise DataError(_ambiguous(table, "text", ranked, "hold texts of similar length"))
+        raise DataError(_ambiguous(table, "text", ranked, "hold texts of similar length", option))
     return ranked[0]
 
 
@@ -190,9 +208,9 @@ def _mean_length(table: Table, column: str) -> float:
     return sum(map(len, cells)) / len(table.frame)
 
 
-def _ambiguous(table: Table, role: str, found: list[str], why: str) -> str:
+def _ambiguous(table: Table, role: str, found: list[str], why: str, option: str | None = None) -> str:
     clue = f"{', '.join(map(repr, found))} {why}" if len(found) > 1 else "none fits"
     return (
         f"{table.source}: the {role} column cannot be guessed ({clue}). Name it with "
-        f"{OPTIONS[role]}. Columns: {', '.join(map(repr, table.columns))}."
+        f"{option or OPTIONS[role]}. Columns: {', '.join(map(repr, table.columns))}."
     )

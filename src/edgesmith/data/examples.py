@@ -15,6 +15,9 @@ from edgesmith.errors import DataError
 Image = Path | bytes
 """An image that is not decoded yet: its file, or what stands in one."""
 
+IGNORED_LABEL = -100
+"""The label of a row that has none, as in torch's cross-entropy."""
+
 
 @dataclass(frozen=True)
 class TextExamples:
@@ -23,7 +26,7 @@ class TextExamples:
     Attributes:
         texts: first or only text of each row.
         pairs: second text of each row; None for a task on single texts.
-        labels: class index of each row.
+        labels: class index of each row; `IGNORED_LABEL` where it has none.
     """
 
     texts: tuple[str, ...]

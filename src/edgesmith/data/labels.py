@@ -1,4 +1,4 @@
-"""What a cell says: missing or not, and which class a label names."""
+"""What a cell says: missing or not, its text, and which class a label names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from edgesmith.errors import UnsupportedError
+from edgesmith.errors import DataError, UnsupportedError
 
 MAX_GUESSED_CLASSES = 50  # more distinct values in a column that nobody named are scores, ids or free text
 
@@ -22,6 +22,26 @@ def is_missing(cell: Any) -> bool:
     if isinstance(cell, str):
         return not cell.strip()
     return bool(np.ndim(cell) == 0 and pd.isna(cell))
+
+
+def text_of(cell: Any, where: str, option: str) -> str:
+    """The text in a cell.
+
+    Args:
+        where: the cell's place in words.
+        option: what names another column.
+
+    Raises:
+        DataError: it is no string, or one that cannot be written as UTF-8.
+    """
+    if not isinstance(cell, str):
+        kind = type(cell).__name__
+        raise DataError(f"{where}: expected a text, got {kind} {cell!r}. {option} names another.")
+    try:
+        cell.encode()
+    except UnicodeEncodeError as problem:
+        raise DataError(f"{where}: character {problem.start} is half a surrogate pair. Remove it.") from None
+    return cell
 
 
 def class_name(cell: Any) -> str | None:

@@ -9,10 +9,10 @@ from typing import Any, Generic
 
 import numpy as np
 
-from edgesmith.data.columns import Columns, ImageColumns, choose_columns, choose_image_columns
+from edgesmith.data.columns import OPTIONS, Columns, ImageColumns, choose_columns, choose_image_columns
 from edgesmith.data.examples import E, ImageExamples, Splits, TextExamples, fingerprint
 from edgesmith.data.image_folders import find_image_tables
-from edgesmith.data.labels import check_are_classes, class_name, is_missing, sort_classes
+from edgesmith.data.labels import check_are_classes, class_name, is_missing, sort_classes, text_of
 from edgesmith.data.readers import Table
 from edgesmith.data.sources import find_tables
 from edgesmith.data.splits import carve, find_equal, find_leaks
@@ -212,14 +212,7 @@ def _read_row(
 
 
 def _read_text(cell: Any, _: Table, where: str) -> str:
-    if not isinstance(cell, str):
-        kind = type(cell).__name__
-        raise DataError(f"{where}: expected a text, got {kind} {cell!r}. --text-column names another.")
-    try:
-        cell.encode()
-    except UnicodeEncodeError as problem:
-        raise DataError(f"{where}: character {problem.start} is half a surrogate pair. Remove it.") from None
-    return cell
+    return text_of(cell, where, OPTIONS["text"])
 
 
 def _read_image(cell: Any, table: Table, where: str) -> Path | bytes:

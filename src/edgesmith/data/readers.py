@@ -73,6 +73,22 @@ def read_table(path: str | Path) -> Table:
     return table
 
 
+def read_lines(path: str | Path) -> Table:
+    """Reads a text file: a table with the one column ``text`` and a row for each line that is not blank.
+
+    Raises:
+        DataError: the file is missing, or not UTF-8.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file.")
+    with _opened(path, "\n") as file:
+        lines = {number: line.strip() for number, line in enumerate(file, start=1)}
+    texts = {number: text for number, text in lines.items() if text}
+    frame = pd.DataFrame({"text": list(texts.values())}, index=list(texts), dtype=object)
+    return Table(frame, str(path), "line")
+
+
 @contextmanager
 def _opened(path: Path, newline: str = "") -> Iterator[TextIO]:
     """The file as UTF-8 text, line ends as they are: any, or only `newline`; what is not UTF-8 is named with its line."""

@@ -22,7 +22,7 @@ from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, shape_of
 from edgesmith.models.device import use_bf16
 from edgesmith.pipeline.modality import Modality
-from edgesmith.recipe import DistillConfig, Recipe
+from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Progress, Structure
 from edgesmith.runtime import TOKENIZER_NAME
 from edgesmith.search.structure import ladder
@@ -108,7 +108,7 @@ class Workbench:
         rare = self.modality.vocabulary == "letters"
         return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare)
 
-    def augmentation(self, config: DistillConfig, *, trimmed: bool) -> WordReplacement | None:
+    def augmentation(self, config: TeachingConfig, *, trimmed: bool) -> WordReplacement | None:
         """What changes the training batches of a student, with its inputs whole or `trimmed`; None for nothing."""
         return self.modality.augmentation(config, self.teacher, trimmed=trimmed)
 

@@ -19,6 +19,7 @@ from edgesmith.pipeline.analysis import analyze_teacher
 from edgesmith.pipeline.artifacts import Baseline, export_baseline, export_student
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
 from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
+from edgesmith.pipeline.general import teach_generally
 from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
 from edgesmith.pipeline.tasks import Opened, open_task
 from edgesmith.pipeline.validation import Artifact, validate
@@ -79,6 +80,7 @@ class _Run:
     def __init__(self, recipe: Recipe, out: Path, opened: Opened, progress: Progress) -> None:
         self.recipe, self.out, self.progress = recipe, out, progress
         self.wall_s: dict[str, float] = {}
+        self.general = opened.general
         self.probe_drop: float | None = None  # of the vocabulary's trial, where it is a candidate's as well
         self.host = describe_environment(()).processor  # part of what was measured, so of the keys of 1 and 6
         model, splits = model_folder(recipe.model, recipe.tokenizer), opened.modality.splits
@@ -86,7 +88,7 @@ class _Run:
         if recipe.tokenizer is not None:
             settings["zoo"] = recipe.model  # its weights follow from name and seed
         self.folder = RunFolder(out, base_key(model, splits.fingerprint, recipe.seed, settings))
-        for note in splits.notes:
+        for note in (*splits.notes, *(self.general.notes if self.general else ())):
             progress.say(note)
         self.bench, self.root = self._teacher(opened, model)
 
@@ -252,16 +254,17 @@ class _Run:
         """Steps 2 to 5 for one candidate."""
         name, bench, recipe = candidate.name, self.bench, self.recipe
         depth = candidate.structure.depth
+        general = self._teach_generally(depth)
         distilled, distilled_path = self.step(
             f"02-distill/{depth}-layers",
-            partial(steps.distill, bench, candidate),
+            partial(steps.distill, bench, candidate, general and general[1]),
             config={
                 "distill": recipe.distill,
                 "depth": depth,
                 "min_token_count": recipe.prune.min_token_count,
                 "vocabulary": bench.modality.vocabulary,
             },
-            parents=self.root,
+            parents=(*self.root, *([general[0]] if general else [])),
         )
         pruned, pruned_path = self.step(
             f"03-prune/{name}",
@@ -286,6 +289,18 @@ class _Run:
         }
         built = Built(candidate=candidate, plans=plan_path, exports=exports)
         return replace(built, candidate=replace(candidate, final_drop=built.drop, decision=built.story))
+
+    def _teach_generally(self, depth: int) -> tuple[StepRecord, Path] | None:
+        """The general stage of a student of `depth` layers; None where the recipe has none, or no layer goes."""
+        stage = self.general
+        if stage is None or depth == len(self.bench.teacher.layers):
+            return None
+        return self.step(
+            f"02-distill/general-{depth}-layers",
+            partial(teach_generally, self.bench, stage, depth),
+            config={"general": self.recipe.distill.general, "depth": depth, "source": stage.key},
+            parents=self.root,
+        )
 
     def _validate(self, best: Built) -> Verdict:
         """Writes the chosen candidate's bundles and holds them against the budget; the fastest that passes answers."""

@@ -17,7 +17,7 @@ from edgesmith.compress.augment import WordReplacement
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, save_classifier
-from edgesmith.recipe import DistillConfig, Recipe
+from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, VocabularyCoverage
 from edgesmith.runtime import Predictor
 from edgesmith.search.vocabulary import Vocabulary
@@ -105,7 +105,7 @@ class Modality(ABC):
         return model, []
 
     def augmentation(
-        self, config: DistillConfig, teacher: CompactEncoder, *, trimmed: bool
+        self, config: TeachingConfig, teacher: CompactEncoder, *, trimmed: bool
     ) -> WordReplacement | None:
         """Changes training batches of a student; None for no change.
 

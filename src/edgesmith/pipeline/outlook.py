@@ -71,6 +71,10 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         "distil": (recipe.distill, recipe.distill.epochs, rows),
         "recover": (recipe.prune.recovery, recipe.prune.recovery.epochs, rows),
     }
+    general = opened.general
+    if general is not None:
+        config = recipe.distill.general
+        runs["general stage of a student"] = (config, config.epochs, len(general.train_rows))
     settles = opened.modality.vocabulary is not None and recipe.prune.vocabulary == "auto"
     if not opened.has_head:
         runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, rows), **runs}
@@ -84,7 +88,8 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
                 else ()
             ),
             "1 analyze: parameters, MACs, bytes; candidates timed on this host",
-            f"2 distil: at most {recipe.search.max_trials} short trials, then logits and hidden states",
+            f"2 distil: at most {recipe.search.max_trials} short trials, then "
+            f"{'a general stage on texts without labels, then ' if general else ''}logits and hidden states",
             "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
             f"4 quantize: sensitivity of each layer; {_formats(recipe)}",
             f"5 export: {', '.join(recipe.runtimes)}, read back and checked against PyTorch",
@@ -101,7 +106,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
             name: ceil(ceil(count / config.batch_size) * epochs)
             for name, (config, epochs, count) in runs.items()
         },
-        notes=splits.notes,
+        notes=(*splits.notes, *(general.notes if general else ())),
         needs_finetuning=not opened.has_head,
     )
 

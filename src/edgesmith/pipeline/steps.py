@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
+from edgesmith.compress.distill import TaskLoss, predict_logits
 from edgesmith.compress.importance import Batch
+from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import (
     Divergence,
@@ -23,7 +24,7 @@ from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.recipe import DistillConfig
+from edgesmith.recipe import TeachingConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
 from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
@@ -62,8 +63,12 @@ def _lack(bench: Workbench) -> str:
     return "no head for this task" if bench.recipe.tokenizer is None else "random weights"
 
 
-def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
-    """A student of fewer layers learns the teacher's logits and hidden states."""
+def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder: Path) -> StepResult:
+    """A student of fewer layers learns the teacher's logits and hidden states.
+
+    Args:
+        general: folder of the step that taught it on texts without labels; None cuts it from the teacher.
+    """
     layers = layer_map(len(bench.teacher.layers), candidate.structure.depth)
     if len(layers) == len(bench.teacher.layers):
         bench.modality.save(bench.teacher, folder / MODEL_FOLDER)
@@ -71,30 +76,36 @@ def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
             {"accuracy": bench.teacher_accuracy, "layers": layers},
             ("every layer stays, so there is nothing to distil before pruning",),
         )
-    student = keep_layers(bench.teacher, layers)
+    kept = ", ".join(str(layer) for layer in layers)
+    if general is None:
+        student = keep_layers(bench.teacher, layers)
+        start = f"started from the teacher's layers {kept}, evenly spaced; each goes on following its own"
+    else:
+        student = bench.load_student(general / MODEL_FOLDER)
+        start = f"started from the student of the general stage; its layers follow the teacher's {kept}"
+    config = bench.recipe.distill
+    loss = TaskLoss(
+        student,
+        bench.teacher,
+        bench.teacher_logits,
+        config,
+        bench.augmentation(config, trimmed=False),
+        seed=bench.recipe.seed,
+    )
     result = train(
         student,
         bench.train_rows,
         bench.validation_rows,
-        bench.recipe.distill,
+        config,
         folder=folder / "checkpoints",
         seed=bench.recipe.seed,
         progress=bench.progress,
         title=f"distilling {candidate.structure.depth} layers",
-        loss=distillation_loss(
-            bench.teacher,
-            bench.teacher_logits,
-            len(layers),
-            bench.recipe.distill,
-            bench.augmentation(bench.recipe.distill, trimmed=False),
-        ),
+        loss=loss,
+        beside=loss.beside,
     )
     bench.modality.save(student, folder / MODEL_FOLDER)
-    kept = ", ".join(str(layer) for layer in layers)
-    return StepResult(
-        {"layers": layers, **_training_facts(result)},
-        (f"started from the teacher's layers {kept}, evenly spaced; each goes on following its own",),
-    )
+    return StepResult({"layers": layers, **_training_facts(result)}, (start,))
 
 
 def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
@@ -136,7 +147,7 @@ def _short_training(
     rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
     config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
     result = _recover(bench, structure, student, rows, config, title, folder)
-    return student, _training_facts(result) | {"drop": bench.teacher_accuracy - result.accuracy}, reasons
+    return student, _training_facts(result) | {"drop": bench.teacher_accuracy - result.score}, reasons
 
 
 def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) -> StepResult:
@@ -155,7 +166,7 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
         }
         | bench.modality.trim_facts()
     )
-    recovered = f"recovered from {before:.4f} to {result.accuracy:.4f} on validation rows"
+    recovered = f"recovered from {before:.4f} to {result.score:.4f} on validation rows"
     return StepResult(
         facts, (*reasons, recovered if result.steps else "nothing was lost, so nothing is trained")
     )
@@ -256,13 +267,21 @@ def _recover(
     structure: Structure,
     student: CompactEncoder,
     rows: list[int],
-    config: DistillConfig,
+    config: TeachingConfig,
     title: str,
     folder: Path,
 ) -> TrainingResult:
     """Distils a pruned student on some training rows; one that still computes what the teacher does is left alone."""
     if _is_lossless(bench, structure):
-        return TrainingResult(accuracy=_validation_accuracy(bench, student), curve=(), steps=0, wall_s=0.0)
+        return TrainingResult(score=_validation_accuracy(bench, student), curve=(), steps=0, wall_s=0.0)
+    loss = TaskLoss(
+        student,
+        bench.teacher,
+        bench.teacher_logits[rows],
+        config,
+        bench.augmentation(config, trimmed=True),
+        seed=bench.recipe.seed,
+    )
     return train(
         student,
         bench.student_train_rows.take(rows),
@@ -272,13 +291,8 @@ def _recover(
         seed=bench.recipe.seed,
         progress=bench.progress,
         title=title,
-        loss=distillation_loss(
-            bench.teacher,
-            bench.teacher_logits[rows],
-            structure.depth,
-            config,
-            bench.augmentation(config, trimmed=True),
-        ),
+        loss=loss,
+        beside=loss.beside,
     )
 
 
@@ -295,7 +309,7 @@ def _validation_accuracy(bench: Workbench, student: CompactEncoder) -> float:
 
 def _training_facts(result: TrainingResult) -> dict[str, Any]:
     return {
-        "accuracy": result.accuracy,
+        "accuracy": result.score,
         "steps": result.steps,
         "curve": [list(point) for point in result.curve],
     }

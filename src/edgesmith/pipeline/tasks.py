@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from transformers import PreTrainedModel
 
+from edgesmith.compress.match import check_match, layer_map
 from edgesmith.data import load_image_splits, load_splits
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
@@ -14,9 +15,11 @@ from edgesmith.models import (
     load_classifier,
     load_image_classifier,
     load_zoo_classifier,
+    shape_of,
     zoo_config,
 )
 from edgesmith.models.families import family_of, is_compact
+from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
@@ -33,11 +36,13 @@ class Opened:
 
     Attributes:
         has_head: the model is fine-tuned for the task already.
+        general: what a general stage learns from; None for no such stage.
     """
 
     model: PreTrainedModel
     has_head: bool
     modality: Modality
+    general: GeneralStage | None = None
 
 
 def open_task(recipe: Recipe) -> Opened:
@@ -47,7 +52,11 @@ def open_task(recipe: Recipe) -> Opened:
         EdgesmithError: data or model cannot be used, or not together.
     """
     _check_zoo(recipe)
-    return {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    opened = {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    shape = shape_of(opened.model.config)
+    for config in (recipe.distill, recipe.prune.recovery):
+        check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
+    return opened
 
 
 def _check_zoo(recipe: Recipe) -> None:
@@ -86,7 +95,12 @@ def _open_texts(recipe: Recipe) -> Opened:
     if not is_compact(loaded.model.config):
         family_of(loaded.model.config)  # a type that is known may still have no compact form
     positions = int(loaded.model.config.max_position_embeddings)
-    return Opened(loaded.model, loaded.has_head, TextModality(recipe, splits, loaded.tokenizer, positions))
+    return Opened(
+        loaded.model,
+        loaded.has_head,
+        TextModality(recipe, splits, loaded.tokenizer, positions),
+        open_general(recipe, splits, loaded),
+    )
 
 
 def _load_texts_model(recipe: Recipe, labels: tuple[str, ...]) -> LoadedModel:

@@ -30,7 +30,7 @@ from edgesmith.models import (
     to_compact,
 )
 from edgesmith.pipeline.modality import Modality
-from edgesmith.recipe import DistillConfig, Recipe
+from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
 from edgesmith.runtime import TOKENIZER_NAME, Predictor
 from edgesmith.search.vocabulary import VOCABULARIES, Vocabulary
@@ -178,7 +178,7 @@ class TextModality(Modality):
         return prune_embedding(model, structure, self._student.trimmed.kept_ids)
 
     def augmentation(
-        self, config: DistillConfig, teacher: CompactEncoder, *, trimmed: bool
+        self, config: TeachingConfig, teacher: CompactEncoder, *, trimmed: bool
     ) -> WordReplacement | None:
         """Word replacement for a student, with the teacher's vocabulary or a `trimmed` one."""
         if self.vocabulary not in self._neighbours:

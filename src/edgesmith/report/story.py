@@ -10,16 +10,17 @@ from edgesmith.report.facts import NONE, Table
 from edgesmith.report.load import VALIDATE_STEP, Run
 from edgesmith.report.units import counted, megabytes, milliseconds, percent, points
 
-TRIAL, BASELINE, SEED = "trial-", "baseline-", "seed-"
-"""How the folders of a trial, of the teacher's own files and of a fine-tuned teacher start."""
+TRIAL, BASELINE, SEED, GENERAL = "trial-", "baseline-", "seed-", "general-"
+"""How the folders of a trial, of the teacher's own files, of a fine-tuned teacher and of a general stage start."""
 
-_KINDS_BY_PREFIX = {TRIAL: "trial", BASELINE: "baseline"}
+_KINDS_BY_PREFIX = {TRIAL: "trial", BASELINE: "baseline", GENERAL: "general"}
 
 KINDS = {
     "finetune": ("Fine-tune", "The model learns the task; what results is the teacher."),
     "vocabulary": ("Try a vocabulary", "What a student loses on words that no training text holds."),
     "analyze": ("Analyze", "Where the teacher's parameters lie, and what smaller structures would cost."),
     "trial": ("Try", "A short training shows what a structure can keep, before one is built in full."),
+    "general": ("Teach", "On texts without labels, a student learns what an encoder computes inside."),
     "distill": ("Distil", "A student of fewer layers learns the teacher's answers and hidden states."),
     "prune": (
         "Prune",
@@ -53,12 +54,16 @@ def story(run: Run) -> list[Chapter]:
     """The steps in the order in which they were done."""
     names = [candidate.name for candidate in run.candidates]
 
-    def turn(folder: str) -> tuple[str, bool, bool, int, str]:
-        """Trials, from the cheapest, come before what was then built; the artifact's export before the teacher's."""
+    def turn(folder: str) -> tuple[str, bool, bool, int, str, bool]:
+        """Trials, from the cheapest, come before what was then built; the artifact's export before the teacher's.
+
+        A general stage comes before the stage on the task that goes on from it.
+        """
         step, _, name = folder.partition("/")
         candidate = name.removeprefix(TRIAL)
         rank = names.index(candidate) if candidate in names else 0
-        return step, not name.startswith(TRIAL), name.startswith(BASELINE), rank, name
+        task = name.removeprefix(GENERAL)
+        return step, not name.startswith(TRIAL), name.startswith(BASELINE), rank, task, task == name
 
     return [_chapter(run, folder) for folder in sorted(run.steps, key=turn)]
 
@@ -80,6 +85,8 @@ def _chapter(run: Run, folder: str) -> Chapter:
 def _subject(run: Run, name: str) -> str:
     """``trial-tiny`` -> ``tiny``, ``2-layers`` -> ``2 layers``, ``baseline-litert`` -> ``the teacher for litert``.
 
+    ``general-2-layers`` -> ``2 layers in general``.
+
     ``seed-0``, of a teacher that was fine-tuned -> ``the teacher from seed 0``.
     """
     if name.startswith(SEED):
@@ -87,6 +94,8 @@ def _subject(run: Run, name: str) -> str:
     for runtime in run.recipe.runtimes:
         if name.endswith(f"-{runtime}"):
             return f"{_subject(run, name.removesuffix(f'-{runtime}'))} for {runtime}"
+    if name.startswith(GENERAL):
+        return f"{name.removeprefix(GENERAL).replace('-', ' ')} in general"
     return "the teacher" if name == BASELINE.rstrip("-") else name.removeprefix(TRIAL).replace("-", " ")
 
 

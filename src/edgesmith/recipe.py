@@ -10,11 +10,9 @@ from typing import Literal
 import yaml
 
 from edgesmith.errors import RecipeError
-from edgesmith.records import from_dict, to_dict, write_text
+from edgesmith.records import METRICS_OF, MetricName, Task, from_dict, to_dict, write_text
 
 RECIPE_VERSION = 1
-
-Task = Literal["text-classification", "image-classification"]
 
 
 def _require(condition: bool, key: str, value: object, allowed: str) -> None:
@@ -240,6 +238,7 @@ class Recipe:
 
     Attributes:
         model: local folder or hub id.
+        metric: what teacher and artifact are judged by, one of the task's in `METRICS_OF`; None takes the first.
         target: a name that `edgesmith targets` lists; ``host`` is this machine.
         runtimes: what artifacts are made for; the fastest that passes is the answer. Candidates are timed on the first.
         quick: the run works on a subset and its verdict says so.
@@ -248,6 +247,7 @@ class Recipe:
     model: str
     data: DataConfig
     task: Task = "text-classification"
+    metric: MetricName | None = None
     target: str = "host"
     runtimes: tuple[Literal["onnxruntime", "litert"], ...] = ("onnxruntime",)
     budget: Budget = field(default_factory=Budget)
@@ -267,6 +267,13 @@ class Recipe:
             "runtimes",
             list(self.runtimes),
             "one or several of onnxruntime, litert, each once",
+        )
+        allowed = METRICS_OF[self.task]
+        _require(
+            self.metric is None or self.metric in allowed,
+            "metric",
+            self.metric,
+            f"for {self.task} {', '.join(allowed)}",
         )
         _require(self.version == RECIPE_VERSION, "version", self.version, f"{RECIPE_VERSION} (this release)")
 

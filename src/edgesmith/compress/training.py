@@ -7,6 +7,7 @@ import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ from edgesmith.errors import StepError
 from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
+from edgesmith.runtime.judge import ACCURACY, Judge
 
 
 class Loss(Protocol):
@@ -46,12 +48,12 @@ class TrainingResult:
     """What a run reached.
 
     Attributes:
-        accuracy: of the restored best checkpoint, on the validation rows.
-        curve: (step, validation accuracy) at each evaluation.
+        score: of the restored best checkpoint, on the validation rows.
+        curve: (step, score) at each evaluation.
         wall_s: seconds of this process; an interrupted try is not counted.
     """
 
-    accuracy: float
+    score: float
     curve: tuple[tuple[int, float], ...]
     steps: int
     wall_s: float
@@ -74,8 +76,9 @@ def train(
     progress: Progress,
     title: str,
     loss: Loss = hard_label_loss,
+    judge: Judge = ACCURACY,
 ) -> TrainingResult:
-    """Trains `model` in place and leaves it with the weights of its best validation accuracy.
+    """Trains `model` in place and leaves it with the weights of its best validation score.
 
     Args:
         rows, validation: training and validation rows; no others are seen.
@@ -83,6 +86,7 @@ def train(
             weights, bit by bit, as if it had not been; the folder is removed when the run is over.
         title: of the progress bar.
         loss: of one batch.
+        judge: of the score.
 
     Raises:
         StepError: the loss became infinite or NaN.
@@ -107,7 +111,8 @@ def train(
         save_steps=every,
         save_total_limit=1,
         load_best_model_at_end=True,
-        metric_for_best_model="accuracy",
+        metric_for_best_model=judge.metric,
+        greater_is_better=True,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -124,8 +129,8 @@ def train(
         sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
-        compute_metrics=_accuracy,
-        callbacks=[_ProgressCallback(progress, title)],
+        compute_metrics=partial(_score, judge),
+        callbacks=[_ProgressCallback(progress, title, judge.metric)],
         loss=loss,
         title=title,
     )
@@ -136,13 +141,13 @@ def train(
     outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     shutil.rmtree(folder, ignore_errors=True)
     curve = tuple(
-        (int(entry["step"]), float(entry["eval_accuracy"]))
+        (int(entry["step"]), float(entry[name]))
         for entry in trainer.state.log_history
-        if "eval_accuracy" in entry
+        if (name := f"eval_{judge.metric}") in entry
     )
     model.eval()
     return TrainingResult(
-        accuracy=max(accuracy for _, accuracy in curve),
+        score=max(score for _, score in curve),
         curve=curve,
         steps=total,
         wall_s=outcome.metrics["train_runtime"],
@@ -228,8 +233,8 @@ class _LossTrainer(Trainer):
 class _ProgressCallback(TrainerCallback):
     """Hands the Trainer's state to our progress display."""
 
-    def __init__(self, progress: Progress, title: str) -> None:
-        self._progress, self._title = progress, title
+    def __init__(self, progress: Progress, title: str, metric: str) -> None:
+        self._progress, self._title, self._metric = progress, title, metric
         self._note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -241,11 +246,12 @@ class _ProgressCallback(TrainerCallback):
             control.should_evaluate = True  # the last weights compete too, where no interval ends on them
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        self._note = f"validation accuracy {facts['metrics']['eval_accuracy']:.4f}"
+        self._note = f"validation {self._metric} {facts['metrics'][f'eval_{self._metric}']:.4f}"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.finish()
 
 
-def _accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    return {"accuracy": float((np.argmax(prediction.predictions, axis=-1) == prediction.label_ids).mean())}
+def _score(judge: Judge, prediction: EvalPrediction) -> dict[str, float]:
+    answers = judge.answers(np.asarray(prediction.predictions))
+    return {judge.metric: judge.quality(answers, np.asarray(prediction.label_ids))}

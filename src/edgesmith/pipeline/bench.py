@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -22,6 +23,7 @@ from edgesmith.models.device import use_bf16
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import DistillConfig, Recipe
 from edgesmith.records import EncoderShape, Progress, Structure
+from edgesmith.runtime.judge import Answers, Judge
 from edgesmith.search.structure import ladder
 
 MODEL_FOLDER = "model"
@@ -76,15 +78,28 @@ class Workbench:
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
             return predict_logits(self.teacher, self.train_rows)
 
-    @cached_property
-    def teacher_validation(self) -> Tensor:
-        """(N,) labels that the teacher gives the validation rows."""
-        return predict_logits(self.teacher, self.validation_rows).argmax(dim=-1)
+    @property
+    def judge(self) -> Judge:
+        """Of the task."""
+        return self.modality.judge
+
+    def answers(self, model: PreTrainedModel, rows: EncodedRows) -> Answers:
+        """(N,) of a model in PyTorch."""
+        return self.judge.answers(predict_logits(model, rows).numpy())
+
+    def quality(self, answers: Answers, rows: EncodedRows) -> float:
+        """Of (N,) answers, by the task's metric."""
+        return self.judge.quality(answers, np.array(rows.labels))
 
     @cached_property
-    def teacher_accuracy(self) -> float:
+    def teacher_validation(self) -> Answers:
+        """(N,) the teacher's to the validation rows."""
+        return self.answers(self.teacher, self.validation_rows)
+
+    @cached_property
+    def teacher_quality(self) -> float:
         """On validation rows."""
-        return accuracy(self.teacher_validation, self.validation_rows)
+        return self.quality(self.teacher_validation, self.validation_rows)
 
     @cached_property
     def teacher_shape(self) -> EncoderShape:
@@ -106,11 +121,6 @@ class Workbench:
         model: CompactEncoder = self.modality.student_kind.from_pretrained(folder)
         model.eval()
         return model
-
-
-def accuracy(predicted: Tensor, rows: EncodedRows) -> float:
-    """Fraction of rows whose label is `predicted`, (N,)."""
-    return float((predicted == torch.tensor(rows.labels)).double().mean())
 
 
 def model_folder(model: str) -> Path:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 
-from edgesmith.compress.distill import distillation_loss, layer_map, predict_logits
+from edgesmith.compress.distill import distillation_loss, layer_map
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import (
@@ -23,7 +23,7 @@ from edgesmith.compress.quantize import (
 from edgesmith.compress.structure import keep_layers
 from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
-from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import DistillConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
@@ -49,6 +49,7 @@ def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
         seed=seed,
         progress=bench.progress,
         title="fine-tuning the teacher",
+        judge=bench.judge,
     )
     bench.modality.save(model, folder / MODEL_FOLDER)
     return StepResult(
@@ -65,7 +66,7 @@ def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
     if len(layers) == len(bench.teacher.layers):
         bench.modality.save(bench.teacher, folder / MODEL_FOLDER)
         return StepResult(
-            {"accuracy": bench.teacher_accuracy, "layers": layers},
+            {"quality": bench.teacher_quality, "layers": layers},
             ("every layer stays, so there is nothing to distil before pruning",),
         )
     student = keep_layers(bench.teacher, layers)
@@ -78,6 +79,7 @@ def distill(bench: Workbench, candidate: Candidate, folder: Path) -> StepResult:
         seed=bench.recipe.seed,
         progress=bench.progress,
         title=f"distilling {candidate.structure.depth} layers",
+        judge=bench.judge,
         loss=distillation_loss(
             bench.teacher,
             bench.teacher_logits,
@@ -106,9 +108,12 @@ def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
         return StepResult({"gap": None}, (f"{story}: too few of one kind to compare",))
     structure, _ = bench.rungs[PROBE]
     student, facts, _ = _short_training(bench, structure, "trying the vocabulary", folder)
-    predicted = predict_logits(student, bench.student_validation_rows).argmax(-1)
-    labels = torch.tensor(bench.validation_rows.labels)
-    lost = ((bench.teacher_validation == labels).long() - (predicted == labels).long()).numpy()  # (N,)
+    truth = np.array(bench.validation_rows.labels)
+    teacher, ours = (
+        bench.judge.credits(answers, truth)
+        for answers in (bench.teacher_validation, bench.answers(student, bench.student_validation_rows))
+    )
+    lost = teacher - ours  # (N,)
     gap = Gap.of(lost[unseen], lost[rest])
     return StepResult(
         facts | {"gap": gap},
@@ -135,13 +140,13 @@ def _short_training(
     rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
     config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
     result = _recover(bench, structure, student, rows, config, title, folder)
-    return student, _training_facts(result) | {"drop": bench.teacher_accuracy - result.accuracy}, reasons
+    return student, _training_facts(result) | {"drop": bench.teacher_quality - result.score}, reasons
 
 
 def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) -> StepResult:
     """Removes heads, neurons and, of texts, tokens and embedding rank from the distilled student, and recovers it."""
     student, reasons = _pruned(bench, candidate.structure, bench.load_student(parent / MODEL_FOLDER))
-    before = _validation_accuracy(bench, student)
+    before = _validation_quality(bench, student)
     rows, config = list(range(len(bench.student_train_rows))), bench.recipe.prune.recovery
     title = f"recovering '{candidate.name}'"
     result = _recover(bench, candidate.structure, student, rows, config, title, folder)
@@ -149,12 +154,12 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
     facts = (
         _training_facts(result)
         | {
-            "accuracy_before_recovery": before,
+            "quality_before_recovery": before,
             "parameters": sum(parameter.numel() for parameter in student.parameters()),
         }
         | bench.modality.trim_facts()
     )
-    recovered = f"recovered from {before:.4f} to {result.accuracy:.4f} on validation rows"
+    recovered = f"recovered from {before:.4f} to {result.score:.4f} on validation rows"
     return StepResult(
         facts, (*reasons, recovered if result.steps else "nothing was lost, so nothing is trained")
     )
@@ -261,7 +266,7 @@ def _recover(
 ) -> TrainingResult:
     """Distils a pruned student on some training rows; one that still computes what the teacher does is left alone."""
     if _is_lossless(bench, structure):
-        return TrainingResult(accuracy=_validation_accuracy(bench, student), curve=(), steps=0, wall_s=0.0)
+        return TrainingResult(score=_validation_quality(bench, student), curve=(), steps=0, wall_s=0.0)
     return train(
         student,
         bench.student_train_rows.take(rows),
@@ -287,14 +292,14 @@ def _is_lossless(bench: Workbench, structure: Structure) -> bool:
     return is_whole and structure.embedding_rank is None and bench.modality.trims_losslessly
 
 
-def _validation_accuracy(bench: Workbench, student: CompactEncoder) -> float:
+def _validation_quality(bench: Workbench, student: CompactEncoder) -> float:
     rows = bench.student_validation_rows
-    return accuracy(predict_logits(student, rows).argmax(-1), rows)
+    return bench.quality(bench.answers(student, rows), rows)
 
 
 def _training_facts(result: TrainingResult) -> dict[str, Any]:
     return {
-        "accuracy": result.accuracy,
+        "quality": result.score,
         "steps": result.steps,
         "curve": [list(point) for point in result.curve],
     }

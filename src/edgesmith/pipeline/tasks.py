@@ -14,6 +14,7 @@ from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
 from edgesmith.recipe import Recipe
+from edgesmith.records import SCORED_TASK
 
 IMAGE_RUNTIMES = ("onnxruntime",)
 """Those whose exporter and session take pixels."""
@@ -38,11 +39,11 @@ def open_task(recipe: Recipe) -> Opened:
     Raises:
         EdgesmithError: data or model cannot be used, or not together.
     """
-    return {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    return (_open_images if recipe.task == "image-classification" else _open_texts)(recipe)
 
 
 def _open_texts(recipe: Recipe) -> Opened:
-    splits = load_splits(recipe.data, recipe.seed)
+    splits = load_splits(recipe.data, recipe.seed, scores=recipe.task == SCORED_TASK)
     torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
     loaded = load_classifier(recipe.model, splits.label_names)
     positions = int(loaded.model.config.max_position_embeddings)

@@ -16,10 +16,13 @@ from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import Candidate, EncoderShape, Structure
+from edgesmith.records.task import METRICS_OF, SCORED_TASK, MetricName, Task, metrics_of
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
 
 __all__ = [
     "MANIFEST_NAME",
+    "METRICS_OF",
+    "SCORED_TASK",
     "STEP_RECORD_NAME",
     "Candidate",
     "EncoderShape",
@@ -32,6 +35,7 @@ __all__ = [
     "LayerPlan",
     "Manifest",
     "Measurement",
+    "MetricName",
     "Percentiles",
     "Plan",
     "Prediction",
@@ -41,12 +45,14 @@ __all__ = [
     "SilentProgress",
     "StepRecord",
     "Structure",
+    "Task",
     "TensorSpec",
     "TextCoverage",
     "Verdict",
     "VocabularyCoverage",
     "describe_environment",
     "from_dict",
+    "metrics_of",
     "read_json",
     "seal_of",
     "to_dict",

@@ -37,8 +37,8 @@ class Gap:
     error: float
 
     @staticmethod
-    def of(unseen: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> Gap:
-        """From the loss of every row, -1, 0 or 1, in each of two groups."""
+    def of(unseen: npt.NDArray[np.float64], rest: npt.NDArray[np.float64]) -> Gap:
+        """From the loss of every row, for classes -1, 0 or 1, in each of two groups."""
         return Gap(
             unseen=float(unseen.mean()),
             rest=float(rest.mean()),

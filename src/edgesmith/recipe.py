@@ -10,11 +10,9 @@ from typing import Literal
 import yaml
 
 from edgesmith.errors import RecipeError
-from edgesmith.records import from_dict, to_dict, write_text
+from edgesmith.records import METRICS_OF, MetricName, Task, from_dict, to_dict, write_text
 
 RECIPE_VERSION = 1
-
-Task = Literal["text-classification", "image-classification"]
 
 
 def _require(condition: bool, key: str, value: object, allowed: str) -> None:
@@ -341,6 +339,7 @@ class Recipe:
     Attributes:
         model: local folder, hub id, or a name that `edgesmith models` lists: that one starts from random weights.
         tokenizer: folder or hub id of one for a model of the zoo, which has none; every other model has its own.
+        metric: what teacher and artifact are judged by, one of the task's in `METRICS_OF`; None takes the first.
         target: a name that `edgesmith targets` lists; ``host`` is this machine.
         runtimes: what artifacts are made for; the fastest that passes is the answer. Candidates are timed on the first.
         quick: the run works on a subset and its verdict says so.
@@ -350,6 +349,7 @@ class Recipe:
     data: DataConfig
     tokenizer: str | None = None
     task: Task = "text-classification"
+    metric: MetricName | None = None
     target: str = "host"
     runtimes: tuple[Literal["onnxruntime", "litert"], ...] = ("onnxruntime",)
     budget: Budget = field(default_factory=Budget)
@@ -372,10 +372,17 @@ class Recipe:
         )
         general = self.distill.general.data
         _require(
-            general is None or self.task == "text-classification",
+            general is None or self.task != "image-classification",
             "distill.general.data",
             general,
             f"null for {self.task}; a general stage reads texts",
+        )
+        allowed = METRICS_OF[self.task]
+        _require(
+            self.metric is None or self.metric in allowed,
+            "metric",
+            self.metric,
+            f"for {self.task} {', '.join(allowed)}",
         )
         _require(self.version == RECIPE_VERSION, "version", self.version, f"{RECIPE_VERSION} (this release)")
 

@@ -75,7 +75,8 @@ def test_a_file_is_evaluated_whole(bundle: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "rows.csv", rows(right=30, wrong=10))
     done = evaluate(bundle, "--data", data, "--json")
     assert done.exit_code == 0, done.stderr
-    assert json.loads(done.stdout) == {"metric": "accuracy", "value": 30 / 40, "n": 40}
+    by_hand = {"accuracy": 30 / 40, "f1": 2 * 15 / (2 * 15 + 10), "matthews_corrcoef": 15 * 15 / (25 * 15)}
+    assert json.loads(done.stdout) == {"metrics": pytest.approx(by_hand), "n": 40}
 
 
 def test_of_a_folder_the_test_split_is_evaluated(bundle: Path, tmp_path: Path) -> None:
@@ -83,14 +84,14 @@ def test_of_a_folder_the_test_split_is_evaluated(bundle: Path, tmp_path: Path) -
     write_rows(tmp_path / "data" / "test.csv", [("good new", "pos"), ("bad new", "neg"), ("bad news", "pos")])
     done = evaluate(bundle, "--data", tmp_path / "data", "--quiet")
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == f"accuracy {2 / 3:.4f}  n 3\n"
+    assert done.stdout == f"accuracy {2 / 3:.4f}  f1 {2 / 3:.4f}  matthews_corrcoef {1 / 2:.4f}  n 3\n"
 
 
 def test_one_row_of_one_class_is_enough(bundle: Path, tmp_path: Path) -> None:
     data = write_rows(tmp_path / "one.csv", [("good", "pos")])
     done = evaluate(bundle, "--data", data)
     assert done.exit_code == 0, done.stderr
-    assert done.stdout == "accuracy 1.0000  n 1\n"
+    assert done.stdout == "accuracy 1.0000  f1 1.0000  matthews_corrcoef 0.0000  n 1\n"
     assert "label is column 'label' (guessed" in done.stderr
 
 

@@ -209,3 +209,16 @@ def test_divergence_is_the_mean_kl_to_the_whole_model():
     with simulated(model, in_int8(*layers)):
         expected = mean_divergence([reference], [logits_of(model, batches[0])])
     assert Divergence(model, batches)(in_int8(*layers)) == pytest.approx(expected)
+
+
+def test_scores_diverge_like_normal_distributions_of_their_spread():
+    rng = np.random.default_rng(0)
+    reference = rng.normal(2.0, 1.5, size=(8, 1))
+    moved = reference + rng.normal(0, 0.1, size=(8, 1))
+    sigma = reference.std()
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(
+        normal(torch.tensor(reference), sigma), normal(torch.tensor(moved), sigma)
+    ).mean()
+    batches = [[torch.tensor(part[:5]), torch.tensor(part[5:])] for part in (reference, moved)]
+    assert mean_divergence(*batches) == pytest.approx(float(expected), rel=1e-5)

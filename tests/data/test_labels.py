@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from edgesmith.data.labels import MAX_GUESSED_CLASSES, check_are_classes, class_name, is_missing, sort_classes
+from edgesmith.data.labels import (
+    MAX_GUESSED_CLASSES,
+    check_are_classes,
+    class_name,
+    is_missing,
+    score,
+    sort_classes,
+)
 from edgesmith.errors import UnsupportedError
 
 
@@ -37,7 +44,7 @@ def test_integers_sort_by_value_and_names_by_letter() -> None:
 @pytest.mark.parametrize("names", [("5.000", "3.8"), ("1", "0.5"), ("1e-3", "2")])
 def test_scores_are_refused_even_if_named(names: tuple[str, ...]) -> None:
     with pytest.raises(
-        UnsupportedError, match=r"a\.csv, column 's': \S+ is a score; regression is not supported"
+        UnsupportedError, match=r"a\.csv, column 's': \S+ is a score. Predict it with --task text-regression"
     ):
         check_are_classes(names, "s", "a.csv", is_named=True)
 
@@ -55,3 +62,15 @@ def test_many_labels_are_classes_only_if_the_column_is_named() -> None:
         UnsupportedError, match=r"51 distinct labels; more than 50 .* Classification needs classes"
     ):
         check_are_classes(names, "intent", "a.csv", is_named=False)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"), [("5.000", 5.0), (3, 3.0), (np.float32(0.5), 0.5), (" -1e-2 ", -0.01)]
+)
+def test_a_score_is_a_finite_number(cell: Any, value: float) -> None:
+    assert score(cell) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("cell", [None, "", float("nan"), "inf", "five", True, [1.0]])
+def test_anything_else_is_no_score(cell: Any) -> None:
+    assert score(cell) is None

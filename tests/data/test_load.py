@@ -23,8 +23,8 @@ def frame(rows: int, start: int = 0, labels: tuple[Any, ...] = ("neg", "pos")) -
     )
 
 
-def load(path: Path, seed: int = 0, **options: Any) -> Splits:
-    return load_splits(DataConfig(path=str(path), **options), seed)
+def load(path: Path, seed: int = 0, *, scores: bool = False, **options: Any) -> Splits:
+    return load_splits(DataConfig(path=str(path), **options), seed, scores=scores)
 
 
 def write_lines(path: Path, *rows: dict[str, Any]) -> Path:
@@ -63,9 +63,15 @@ def test_glue_opens_as_it_is(
 
 def test_stsb_is_regression(glue: Path) -> None:
     with pytest.raises(
-        UnsupportedError, match=r"train\.tsv, column 'score': \S+ is a score; regression is not"
+        UnsupportedError, match=r"train\.tsv, column 'score': \S+ is a score\. Predict it with"
     ):
         load(glue / "STS-B")
+    splits = load(glue / "STS-B", scores=True)
+    assert splits.label_names == ("score",)
+    assert (len(splits.train) + len(splits.validation), len(splits.test)) == (5749, 1500)
+    assert splits.train.labels[0] == 5.0
+    assert min(splits.train.labels) == 0.0
+    assert find_leaks(splits.train, splits.validation) == []
 
 
 def test_one_file_is_split_three_ways(tmp_path: Path) -> None:
@@ -326,3 +332,43 @@ def test_a_label_that_the_model_does_not_know_is_named(tmp_path: Path) -> None:
         match=r"column 'label': labels that the model does not know: 'so-so'\. Allowed: 'neg', 'pos'",
     ):
         labelled(tmp_path / "rows.csv", "neg", "pos")
+
+
+def scored(rows: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "text": [f"word{row} film" for row in range(rows)],
+            "score": [f"{row % 7 / 2:.3f}" for row in range(rows)],
+        }
+    )
+
+
+def test_scores_are_numbers_and_carved_and_sampled_like_classes(tmp_path: Path) -> None:
+    scored(200).to_csv(tmp_path / "rows.csv", index=False)
+    splits = load(tmp_path / "rows.csv", scores=True, max_rows=50)
+    assert splits.label_names == ("score",)
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == (50, 20, 20)
+    assert set(splits.train.labels) <= {0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0}
+    rows, _ = load_labelled(DataConfig(path=str(tmp_path / "rows.csv")), ("score",), scores=True)
+    assert rows.labels[:3] == (0.0, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ("high", r"line 5, column 'score': expected a number, got 'high'"),
+        ("inf", r"line 5, column 'score': expected a number, got 'inf'"),
+    ],
+)
+def test_a_cell_that_is_no_score_is_named(tmp_path: Path, cell: str, message: str) -> None:
+    rows = scored(40)
+    rows.loc[3, "score"] = cell
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "rows.csv", scores=True, label="score")
+
+
+def test_equal_scores_teach_nothing(tmp_path: Path) -> None:
+    scored(40).assign(score="2.5").to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.raises(DataError, match=r"every row has the score 2\.5; nothing can be learnt"):
+        load(tmp_path / "rows.csv", scores=True)

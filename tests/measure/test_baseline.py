@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 from edgesmith.errors import MeasureError
 from edgesmith.measure import baseline
 from edgesmith.measure.baseline import bag_of_words, linear_pixels
+from edgesmith.runtime import Judge
 
 SST2 = Path(__file__).parents[2].parent / "shared" / "data" / "glue" / "SST-2"
 
@@ -37,7 +38,7 @@ def test_unrelated_words_give_the_majority():
 @pytest.mark.parametrize(
     ("train", "labels", "test", "test_labels", "message"),
     [
-        (["a b", "c d"], [1, 1], ["x"], [1], "1 classes in the training rows"),
+        (["a b", "c d"], [1, 1], ["x"], [1], "1 distinct labels in the training rows"),
         (["ab", "cd"], [0, 1], [], [], "0 test rows"),
         (["!", "?"], [0, 1], ["x"], [1], "empty vocabulary"),
         (["ab", "cd"], [0, 1, 1], ["x"], [1], "inconsistent numbers of samples"),
@@ -82,5 +83,13 @@ def test_pixels_of_digits_are_told_apart_as_by_hand():
 
 
 def test_pixels_of_one_class_are_refused():
-    with pytest.raises(MeasureError, match="linear pixels: 1 test rows and 1 classes"):
+    with pytest.raises(MeasureError, match="linear pixels: 1 test rows and 1 distinct labels"):
         linear_pixels(np.zeros((2, 2, 2, 1), np.uint8), [0, 0], np.zeros((1, 2, 2, 1), np.uint8), [0])
+
+
+def test_scores_are_predicted_by_ridge_regression():
+    train = ["good film", "bad film", "fair film"] * 10
+    scores = [5.0, 0.0, 2.5] * 10
+    judge = Judge.of("text-regression", "pearson")
+    found = bag_of_words(train, scores, ["good", "fair", "bad"], [5.0, 2.5, 0.0], judge=judge)
+    assert found > 0.99

@@ -41,7 +41,8 @@ GOOD = {
 
 def run(**changes):
     inputs = GOOD | changes
-    return guards.run_guards(inputs.pop("logits"), inputs.pop("labels"), **inputs)
+    logits = inputs.pop("logits")
+    return guards.run_guards(logits, logits.argmax(axis=1), inputs.pop("labels"), **inputs)
 
 
 def test_a_good_artifact_passes():
@@ -57,7 +58,7 @@ def test_a_good_artifact_passes():
         ),
         (
             {"logits": np.array([[0.0, 1.0]] * 3)},
-            "all 3 rows are predicted as class 1; the labels have 2 classes",
+            "all 3 rows have the answer 1; the labels have 2 values",
         ),
         ({"agreement": 0.799}, "agreement with the teacher is 79.9%, below the floor of 80.0%"),
         (
@@ -97,7 +98,13 @@ def test_edges_that_are_fine():
     assert guards.low_agreement(0.8, 0.8) == []
     assert guards.slower_than_parent(sample(1.0), sample(1.0)) == []
     assert guards.collapsed(np.array([1, 1]), np.array([1, 1])) == []
+    assert guards.collapsed(np.array([2.5, 2.6]), np.array([1.0, 4.0])) == []
     assert guards.ignored_plan_entries(PLAN, STORED | {"head": "fp32"}) == []
+
+
+def test_one_score_for_every_row_is_a_collapse():
+    (sentence,) = guards.collapsed(np.full(3, 2.5), np.array([1.0, 4.0, 2.0]))
+    assert sentence == "all 3 rows have the answer 2.5; the labels have 3 values"
 
 
 def test_a_long_list_of_layers_is_cut():

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import bootstrap
+from scipy.stats import bootstrap, pearsonr
 
 from edgesmith.errors import MeasureError
 from edgesmith.measure.quality import compare
+from edgesmith.runtime import Judge
 
 
 def columns(lost, gained, both_right, both_wrong):
@@ -101,3 +102,35 @@ def test_same_seed_same_interval():
 def test_refuses_rows_that_do_not_pair(rows):
     with pytest.raises(MeasureError, match=r"shapes .* expected one and the same \(n,\)"):
         compare(*rows, resamples=10, seed=0)
+
+
+def test_scores_are_compared_by_correlation_and_have_no_mcnemar():
+    rng = np.random.default_rng(0)
+    labels = rng.uniform(0, 5, 300)
+    teacher, artifact = labels + rng.normal(0, 1, 300), labels + rng.normal(0, 2, 300)
+    result = compare(
+        teacher, artifact, labels, judge=Judge.of("text-regression", "pearson"), resamples=2_000, seed=1
+    )
+    assert result.teacher == pytest.approx(pearsonr(teacher, labels)[0])
+    assert result.artifact == pytest.approx(pearsonr(artifact, labels)[0])
+    assert result.drop == pytest.approx(result.teacher - result.artifact)
+    assert result.agreement == pytest.approx(pearsonr(teacher, artifact)[0])
+    assert result.mcnemar_p is None
+    theirs = bootstrap(
+        (teacher, artifact, labels),
+        lambda a, b, c: pearsonr(a, c)[0] - pearsonr(b, c)[0],
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=2_000,
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    assert result.drop_ci95 == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_f1_of_equal_answers_drops_by_nothing():
+    answers, labels = np.array([1, 0, 1, 1]), np.array([1, 1, 0, 1])
+    judge = Judge.of("text-classification", "f1")
+    result = compare(answers, answers, labels, judge=judge, resamples=50, seed=0)
+    assert (result.teacher, result.drop, result.drop_ci95) == (pytest.approx(2 / 3), 0.0, (0.0, 0.0))
+    assert result.mcnemar_p == 1.0

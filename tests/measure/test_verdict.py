@@ -193,9 +193,10 @@ def test_a_missing_latency_is_an_error():
         verdict(latencies=latencies({"artifact": 1.0, "fp32": 2.0}))
 
 
-def coverage(drop=0.0, p=1.0, scripts=(("Latin", 100, 40),)):
+def coverage(drop=0.0, low=-1.0, scripts=(("Latin", 100, 40),)):
     texts = TextCoverage(rows=100, rows_with_trimmed=30, tokens=1000, trimmed=40, tokens_after=1100)
-    touched = RowGroup(n=30, teacher=0.9, artifact=0.9 - drop, drop=drop, drop_ci95=(drop, drop), mcnemar_p=p)
+    interval = (low, 2 * drop - low)
+    touched = RowGroup(n=30, teacher=0.9, artifact=0.9 - drop, drop=drop, drop_ci95=interval, mcnemar_p=None)
     pieces = tuple(ScriptPieces(script=name, before=before, after=after) for name, before, after in scripts)
     return VocabularyCoverage(
         validation=texts, test=texts, with_unseen=touched, without_unseen=None, scripts=pieces
@@ -203,11 +204,11 @@ def coverage(drop=0.0, p=1.0, scripts=(("Latin", 100, 40),)):
 
 
 @pytest.mark.parametrize(
-    ("drop", "p", "warned"),
-    [(0.02, 0.01, True), (0.02, 0.2, False), (0.01, 0.01, False), (-0.02, 0.01, False)],
+    ("drop", "low", "warned"),
+    [(0.02, 0.01, True), (0.02, -0.01, False), (0.01, 0.005, False), (-0.02, -0.03, False)],
 )
-def test_rows_with_unseen_tokens_warn_where_they_lose_more_than_the_budget_and_chance(drop, p, warned):
-    warnings = verdict(Budget(max_drop=0.01), coverage=coverage(drop, p)).warnings
+def test_rows_with_unseen_tokens_warn_where_they_lose_more_than_the_budget_and_chance(drop, low, warned):
+    warnings = verdict(Budget(max_drop=0.01), coverage=coverage(drop, low)).warnings
     assert (len(warnings) == 1) is warned
     assert not warned or "on the 30 test rows with a token that no training text holds" in warnings[0]
 

@@ -122,6 +122,13 @@ def test_labels_add_the_cross_entropy():
     torch.testing.assert_close(output.loss, -picked.mean())
 
 
+def test_a_single_output_is_a_score_with_the_loss_of_transformers():
+    model, batch = tiny_bert(id2label={0: "score"}), random_batch()
+    inputs = batch | {"labels": torch.tensor([0.5, 2.0, -1.0, 4.0])}
+    expected = model(**{name: value for name, value in inputs.items() if name != "row"}).loss
+    assert to_compact(model)(**inputs).loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_the_mask_is_finite_and_still_zero_after_softmax():
     assert torch.tensor([0.0, MASK_VALUE]).softmax(dim=0).tolist() == [1.0, 0.0]
 

@@ -114,7 +114,13 @@ def test_a_manifest_with_another_files_hash_is_refused(own_bundle):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"labels": ["positive", "negative"]}, {"max_length": 31}, {"metrics": {}}, {"task": "t"}, {"seal": ""}],
+    [
+        {"labels": ["positive", "negative"]},
+        {"max_length": 31},
+        {"metrics": {}},
+        {"task": "image-classification"},
+        {"seal": ""},
+    ],
     ids=str,
 )
 def test_a_manifest_that_was_changed_and_still_makes_sense_is_refused(own_bundle, changes):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-from edgesmith.errors import MeasureError, UnsupportedError
-from edgesmith.runtime import METRICS, metric_of
+from edgesmith.errors import MeasureError
+from edgesmith.records import METRICS_OF, metrics_of
+from edgesmith.runtime import METRICS
 
 REFERENCE = {
     "accuracy": sklearn_metrics.accuracy_score,
@@ -21,7 +23,7 @@ def label_lists(classes: int):
     return st.lists(pair, min_size=2, max_size=40).map(lambda pairs: np.array(pairs).T)
 
 
-@pytest.mark.parametrize("name", sorted(METRICS))
+@pytest.mark.parametrize("name", sorted(REFERENCE))
 @settings(max_examples=40, deadline=None)
 @given(rows=label_lists(classes=2))
 def test_equals_scikit_learn_on_two_classes(name, rows):
@@ -60,8 +62,30 @@ def test_lengths_must_match_and_not_be_zero(name, shapes):
         METRICS[name](*(np.zeros(n, np.int64) for n in shapes))
 
 
-def test_metric_of_a_task():
-    assert metric_of("text-classification") == "accuracy"
-    assert metric_of("text-classification") in METRICS
-    with pytest.raises(UnsupportedError, match="Did you mean 'text-classification'"):
-        metric_of("text-clasification")
+scores = st.lists(
+    st.tuples(st.floats(-5, 5, width=32), st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0])), min_size=3, max_size=40
+).map(lambda pairs: np.array(pairs).T)
+
+
+@settings(max_examples=80, deadline=None)
+@given(rows=scores)
+def test_correlations_equal_scipy_ties_included(rows):
+    ours, theirs = rows
+    if np.std(ours) < 1e-3 or np.std(theirs) < 1e-3:  # scipy warns where a side is constant
+        return
+    pearson, spearman = stats.pearsonr(ours, theirs)[0], stats.spearmanr(ours, theirs)[0]
+    assert METRICS["pearson"](ours, theirs) == pytest.approx(pearson, abs=1e-9)
+    assert METRICS["spearman"](ours, theirs) == pytest.approx(spearman, abs=1e-9)
+    assert METRICS["pearson_spearman"](ours, theirs) == pytest.approx((pearson + spearman) / 2, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman", "pearson_spearman"])
+def test_a_constant_correlates_with_nothing(name):
+    assert METRICS[name](np.ones(4), np.arange(4.0)) == 0.0
+
+
+def test_every_metric_of_a_task_is_known_and_f1_needs_two_classes():
+    assert {name for names in METRICS_OF.values() for name in names} == set(METRICS)
+    assert "f1" in metrics_of("text-classification", 2)
+    assert metrics_of("text-classification", 3) == ("accuracy", "matthews_corrcoef")
+    assert metrics_of("text-regression", 1) == ("pearson_spearman", "pearson", "spearman")

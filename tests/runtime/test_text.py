@@ -11,6 +11,7 @@ from tokenizers import Tokenizer, models
 
 from edgesmith.errors import BundleError, DataError
 from edgesmith.runtime import Answer, TextEncoder, decode_labels, softmax
+from edgesmith.runtime.text import Score, decode_scores
 
 SST2 = Path(__file__).parents[3] / "shared" / "data" / "glue" / "SST-2" / "dev.tsv"
 
@@ -127,3 +128,9 @@ def test_decode_labels_takes_the_largest_logit():
 def test_decode_labels_refuses_other_shapes(shape):
     with pytest.raises(BundleError, match=r"expected \(batch, 2\), a logit for each of no, yes"):
         decode_labels(np.zeros(shape), ("no", "yes"))
+
+
+def test_a_score_is_the_only_output():
+    assert decode_scores(np.array([[1.5], [-2.0]], np.float32)) == [Score(1.5), Score(-2.0)]
+    with pytest.raises(BundleError, match=r"shape \(1, 2\); expected \(batch, 1\)"):
+        decode_scores(np.zeros((1, 2), np.float32))

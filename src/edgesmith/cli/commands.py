@@ -175,7 +175,7 @@ def evaluate(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure the accuracy of BUNDLE through its own runtime.
+    """Measure BUNDLE by every metric of its task, through its own runtime.
 
     \b
     Example:
@@ -186,7 +186,8 @@ def evaluate(
         from edgesmith.cli.evaluation import evaluate_bundle
 
         found = evaluate_bundle(bundle, config, progress)
-    click.echo(json_text(found) if as_json else f"{found.metric} {found.value:.4f}  n {found.n}")
+    told = "  ".join(f"{name} {value:.4f}" for name, value in found.metrics.items())
+    click.echo(json_text(found) if as_json else f"{told}  n {found.n}")
 
 
 @main.command()

@@ -6,20 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from edgesmith.data import ImageExamples, TextExamples, load_labelled, load_labelled_images
 from edgesmith.recipe import DataConfig
-from edgesmith.records import Progress
-from edgesmith.runtime import METRICS, Predictor, load_bundle, metric_of
+from edgesmith.records import SCORED_TASK, Manifest, Progress, metrics_of
+from edgesmith.runtime import METRICS, Judge, Predictor, load_bundle
+from edgesmith.runtime.judge import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Value of the task's metric over `n` rows."""
+    """Values of the task's metrics over `n` rows."""
 
-    metric: str
-    value: float
+    metrics: dict[str, float]
     n: int
 
 
@@ -32,24 +31,27 @@ def evaluate_bundle(bundle: Path, data: DataConfig, progress: Progress) -> Evalu
     """
     with load_bundle(bundle) as predictor:
         manifest = predictor.bundle.manifest
-        load = load_labelled if manifest.preprocessing is None else load_labelled_images
-        rows, notes = load(data, manifest.labels)
+        rows, notes = _load(data, manifest)
         for note in notes:
             progress.say(note)
-        predicted = _predict(predictor, rows, progress)
-    metric = metric_of(manifest.task)
-    return Evaluation(metric=metric, value=METRICS[metric](predicted, np.array(rows.labels)), n=len(rows))
+        answers, truth = _answer(predictor, rows, progress), np.array(rows.labels)
+    names = metrics_of(manifest.task, len(manifest.labels))
+    return Evaluation(metrics={name: METRICS[name](answers, truth) for name in names}, n=len(rows))
 
 
-def _predict(
-    predictor: Predictor, rows: TextExamples | ImageExamples, progress: Progress
-) -> npt.NDArray[np.int64]:
-    """Class index of each row, (N,)."""
-    predicted = np.zeros(len(rows), np.int64)
-    progress.start("evaluate", len(rows))
+def _load(data: DataConfig, manifest: Manifest) -> tuple[TextExamples | ImageExamples, tuple[str, ...]]:
+    if manifest.preprocessing is not None:
+        return load_labelled_images(data, manifest.labels)
+    return load_labelled(data, manifest.labels, scores=manifest.task == SCORED_TASK)
+
+
+def _answer(predictor: Predictor, rows: TextExamples | ImageExamples, progress: Progress) -> Answers:
+    """(N,)."""
     inputs, pairs = (rows.images, None) if isinstance(rows, ImageExamples) else (rows.texts, rows.pairs)
+    judge, logits = Judge.of(predictor.bundle.manifest.task), []
+    progress.start("evaluate", len(rows))
     for row, value in enumerate(inputs):
-        predicted[row] = predictor.predict(value, pairs[row] if pairs else None)[0].index
+        logits.append(predictor.logits(value, pairs[row] if pairs else None))
         progress.advance(row + 1)
     progress.finish()
-    return predicted
+    return judge.answers(np.concatenate(logits))

@@ -34,6 +34,7 @@ _KEYS = {
     "max_drop": "budget.max_drop",
     "max_size": "budget.max_size_bytes",
     "max_latency": "budget.max_latency_ms",
+    "metric": "metric",
     "confident": "budget.confident",
     "seed": "seed",
 }
@@ -74,7 +75,10 @@ _RECIPE_OPTIONS = (
         "--data", help="CSV, TSV, JSONL or Parquet file, a folder of splits, or a folder of images."
     ),
     click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
-    click.option("--task", help="What the model does: text-classification or image-classification."),
+    click.option(
+        "--task", help="What the model does: text-classification, text-regression or image-classification."
+    ),
+    click.option("--metric", help="What it is judged by, such as f1; the task's first metric if left out."),
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(
         "--runtime",

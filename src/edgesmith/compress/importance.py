@@ -8,11 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgesmith.data.encoding import model_inputs
-from edgesmith.models.compact import CompactEncoder
+from edgesmith.models.compact import CompactEncoder, label_loss
 
 Batch = dict[str, Tensor]
 """What `EncodedRows.collate` makes."""
@@ -48,7 +47,7 @@ def fisher_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Import
         head_gates = [torch.ones(rows, len(total), requires_grad=True) for total in heads]
         neuron_gates = [torch.ones(rows, 1, len(total), requires_grad=True) for total in neurons]
         logits = model(**model_inputs(batch), head_gates=head_gates, neuron_gates=neuron_gates).logits
-        loss = F.cross_entropy(logits.float(), batch["labels"], reduction="sum")
+        loss = label_loss(logits, batch["labels"], reduction="sum")
         gradients = torch.autograd.grad(loss, [*head_gates, *neuron_gates])
         for total, gradient in zip([*heads, *neurons], gradients, strict=True):
             total += gradient.detach().pow(2).sum(dim=0).flatten()

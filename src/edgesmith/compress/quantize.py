@@ -124,15 +124,19 @@ def _quantize_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
     """Mean over rows of KL(reference || candidate) in nats.
 
+    A score counts as a normal distribution around it, with the variance of all reference scores: the KL is then half the
+    squared difference over that variance.
+
     Args:
-        reference: log-probabilities, one (B, labels) tensor a batch.
-        logits: of the candidate, the same shapes.
+        reference, logits: of the candidate; one (B, labels) tensor a batch each.
     """
-    total = sum(
-        float(F.kl_div(F.log_softmax(candidate.float(), dim=-1), wanted, log_target=True, reduction="sum"))
-        for wanted, candidate in zip(reference, logits, strict=True)
-    )
-    return total / sum(len(wanted) for wanted in reference)
+    wanted, given = (
+        torch.cat([batch.float() for batch in batches]) for batches in (reference, logits)
+    )  # (N, labels)
+    if wanted.shape[-1] == 1:
+        return float((given - wanted).pow(2).mean() / (2 * wanted.var(correction=0)))
+    wanted, given = F.log_softmax(wanted, dim=-1), F.log_softmax(given, dim=-1)
+    return float(F.kl_div(given, wanted, log_target=True, reduction="batchmean"))
 
 
 class Divergence:
@@ -144,7 +148,7 @@ class Divergence:
 
     def __init__(self, model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> None:
         self._model, self._batches = model.eval(), batches
-        self._reference = [F.log_softmax(logits, dim=-1) for logits in self._logits()]
+        self._reference = self._logits()
 
     def __call__(self, dtypes: Mapping[str, WeightDtype]) -> float:
         """Mean KL in nats a row with the named layers stored so."""

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,9 +33,10 @@ from edgesmith.errors import StepError
 from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
+from edgesmith.runtime.judge import ACCURACY, Judge
 
-Score = Literal["accuracy", "loss"]
-"""What validation rows say of a model: higher accuracy is better, lower loss is."""
+LOSS = "loss"
+"""What is looked at where there are no labels; of every other metric more is better."""
 
 _ONE_SIDED = 1.645
 """Standard errors that chance exceeds once in twenty times."""
@@ -84,7 +86,7 @@ def train(
     progress: Progress,
     title: str,
     loss: Loss = hard_label_loss,
-    score: Score = "accuracy",
+    judge: Judge | None = ACCURACY,
     beside: nn.Module | None = None,
 ) -> TrainingResult:
     """Trains `model` in place and leaves it with its last weights, or with those of a clearly better evaluation.
@@ -95,7 +97,7 @@ def train(
             weights, bit by bit, as if it had not been; the folder is removed when the run is over.
         title: of the progress bar.
         loss: of one batch.
-        score: ``loss`` for rows without labels; it is the mean over batches of 128.
+        judge: of the score; None for rows without labels, whose score is the mean loss over batches of 128.
         beside: parameters of the loss that learn with the model, and are in its checkpoints but no longer in it at the
             end.
 
@@ -103,6 +105,7 @@ def train(
         StepError: the loss became infinite or NaN.
     """
     set_seed(seed)
+    metric = _metric(judge)
     total = max(1, math.ceil(math.ceil(len(rows) / config.batch_size) * config.epochs))
     every = max(1, math.ceil(total / config.evaluations))
     arguments = TrainingArguments(
@@ -122,8 +125,8 @@ def train(
         save_steps=every,
         save_total_limit=1,
         load_best_model_at_end=True,
-        metric_for_best_model=score,
-        greater_is_better=score == "accuracy",
+        metric_for_best_model=metric,
+        greater_is_better=judge is not None,
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[],
@@ -140,11 +143,11 @@ def train(
         sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
-        compute_metrics=_accuracy if score == "accuracy" else None,
-        callbacks=[_ProgressCallback(progress, title, score), *_patience(config, progress, title, score)],
+        compute_metrics=partial(_score, judge) if judge else None,
+        callbacks=[_ProgressCallback(progress, title, metric), *_patience(config, progress, title, metric)],
         loss=loss,
         title=title,
-        score=score,
+        judge=judge,
     )
     trainer.remove_callback(PrinterCallback)  # our progress bar says the same
     checkpoint = _last_checkpoint(folder)
@@ -156,27 +159,28 @@ def train(
     curve = trainer.curve
     model.eval()
     return TrainingResult(
-        score=kept_score([value for _, value in curve], score, len(validation)),
+        score=kept_score([value for _, value in curve], judge, len(validation)),
         curve=curve,
         steps=curve[-1][0],
         wall_s=outcome.metrics["train_runtime"],
     )
 
 
-def kept_score(scores: Sequence[float], score: Score, rows: int) -> float:
+def kept_score(scores: Sequence[float], judge: Judge | None, rows: int) -> float:
     """Of the evaluations of a run, in order, the one whose weights are kept: the last, unless one is clearly better.
 
     Validation rows are a sample, and the best of several evaluations is often a lucky one from before the learning rate
-    fell. So the best accuracy has to lead by more standard errors than chance does once in twenty times. Of losses, which
-    are less a matter of luck, the lowest is kept.
+    fell. So the best one has to lead by more standard errors than chance does once in twenty times. Of losses, which are
+    less a matter of luck, the lowest is kept.
 
     Args:
+        judge: of the scores; None where they are losses.
         rows: of the validation split.
     """
-    if score == "loss":
+    if judge is None:
         return min(scores)
     last, best = scores[-1], max(scores)
-    return best if best - last > _ONE_SIDED * math.sqrt(last * (1 - last) / rows) else last
+    return best if best - last > _ONE_SIDED * judge.error(last, rows) else last
 
 
 @contextmanager
@@ -192,15 +196,19 @@ def _joined(model: nn.Module, beside: nn.Module | None) -> Iterator[None]:
         delattr(model, _BESIDE)
 
 
-def _curve(history: Sequence[Mapping[str, float]], score: Score) -> tuple[tuple[int, float], ...]:
+def _curve(history: Sequence[Mapping[str, float]], metric: str) -> tuple[tuple[int, float], ...]:
     """(step, score) of each evaluation."""
-    name = f"eval_{score}"
+    name = f"eval_{metric}"
     return tuple((int(entry["step"]), float(entry[name])) for entry in history if name in entry)
 
 
-def _best(curve: Sequence[tuple[int, float]], score: Score) -> tuple[int, float]:
+def _best(curve: Sequence[tuple[int, float]], metric: str) -> tuple[int, float]:
     """Of equal points the first."""
-    return (max if score == "accuracy" else min)(curve, key=lambda point: point[1])
+    return (min if metric == LOSS else max)(curve, key=lambda point: point[1])
+
+
+def _metric(judge: Judge | None) -> str:
+    return judge.metric if judge else LOSS
 
 
 def _last_checkpoint(folder: Path) -> Path | None:
@@ -247,21 +255,21 @@ class _LossTrainer(Trainer):
     """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite."""
 
     def __init__(
-        self, *, loss: Loss, sampler: Sampler[int], title: str, score: Score, **settings: Any
+        self, *, loss: Loss, sampler: Sampler[int], title: str, judge: Judge | None, **settings: Any
     ) -> None:
         super().__init__(**settings)
-        self._loss, self._sampler, self._title, self._score = loss, sampler, title, score
+        self._loss, self._sampler, self._title, self._judge = loss, sampler, title, judge
         self._validation_rows = len(settings["eval_dataset"])
 
     @property
     def curve(self) -> tuple[tuple[int, float], ...]:
         """(step, score) at each evaluation so far."""
-        return _curve(self.state.log_history, self._score)
+        return _curve(self.state.log_history, _metric(self._judge))
 
     def _load_best_model(self) -> None:
         """At the end of the run; the last weights stay where `kept_score` says so."""
         scores = [value for _, value in self.curve]
-        if kept_score(scores, self._score, self._validation_rows) != scores[-1]:
+        if kept_score(scores, self._judge, self._validation_rows) != scores[-1]:
             super()._load_best_model()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
@@ -300,8 +308,8 @@ class _LossTrainer(Trainer):
 class _ProgressCallback(TrainerCallback):
     """Hands the Trainer's state to our progress display."""
 
-    def __init__(self, progress: Progress, title: str, score: Score) -> None:
-        self._progress, self._title, self._score = progress, title, score
+    def __init__(self, progress: Progress, title: str, metric: str) -> None:
+        self._progress, self._title, self._metric = progress, title, metric
         self._note = ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -313,7 +321,7 @@ class _ProgressCallback(TrainerCallback):
             control.should_evaluate = True  # the last weights compete too, where no interval ends on them
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **facts: Any) -> None:
-        self._note = f"validation {self._score} {facts['metrics'][f'eval_{self._score}']:.4f}"
+        self._note = f"validation {self._metric} {facts['metrics'][f'eval_{self._metric}']:.4f}"
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._progress.finish()
@@ -325,8 +333,8 @@ class _PatienceCallback(TrainerCallback):
     What it goes by is the Trainer's own history, which a checkpoint holds: a resumed run stops where the whole one did.
     """
 
-    def __init__(self, patience: int, progress: Progress, title: str, score: Score) -> None:
-        self._patience, self._progress, self._title, self._score = patience, progress, title, score
+    def __init__(self, patience: int, progress: Progress, title: str, metric: str) -> None:
+        self._patience, self._progress, self._title, self._metric = patience, progress, title, metric
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._stop_if_flat(state, control)  # it was killed between its last evaluation and its end
@@ -335,10 +343,10 @@ class _PatienceCallback(TrainerCallback):
         self._stop_if_flat(state, control)
 
     def _stop_if_flat(self, state: Any, control: Any) -> None:
-        curve = _curve(state.log_history, self._score)
+        curve = _curve(state.log_history, self._metric)
         if not curve or state.global_step >= state.max_steps:
             return
-        step, best = _best(curve, self._score)
+        step, best = _best(curve, self._metric)
         since = sum(later > step for later, _ in curve)
         if since >= self._patience:
             control.should_training_stop = True
@@ -348,9 +356,10 @@ class _PatienceCallback(TrainerCallback):
             )
 
 
-def _patience(config: TrainingConfig, progress: Progress, title: str, score: Score) -> list[TrainerCallback]:
-    return [] if config.patience is None else [_PatienceCallback(config.patience, progress, title, score)]
+def _patience(config: TrainingConfig, progress: Progress, title: str, metric: str) -> list[TrainerCallback]:
+    return [] if config.patience is None else [_PatienceCallback(config.patience, progress, title, metric)]
 
 
-def _accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    return {"accuracy": float((np.argmax(prediction.predictions, axis=-1) == prediction.label_ids).mean())}
+def _score(judge: Judge, prediction: EvalPrediction) -> dict[str, float]:
+    answers = judge.answers(np.asarray(prediction.predictions))
+    return {judge.metric: judge.quality(answers, np.asarray(prediction.label_ids))}

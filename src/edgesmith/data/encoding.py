@@ -29,10 +29,10 @@ class EncodedRows(Dataset[Row]):
     """Rows that a `transformers.Trainer` takes.
 
     Attributes:
-        labels: class index of each row.
+        labels: class index or score of each row.
     """
 
-    labels: list[int]
+    labels: list[float]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -47,7 +47,7 @@ class EncodedRows(Dataset[Row]):
 
     @abstractmethod
     def collate(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        """Rows as one batch: what the model reads, labels and row (the index of each row), both (B,) int64."""
+        """Rows as one batch: what the model reads, labels and row (the index of each row), both (B,); int64, scores float32."""
 
     @abstractmethod
     def take(self, rows: Sequence[int]) -> Self:
@@ -71,14 +71,14 @@ class EncodedExamples(EncodedRows):
 
     Attributes:
         input_ids: one list a row, special tokens included, truncated.
-        labels: class index of each row.
+        labels: class index or score of each row.
         token_type_ids: for sentence pairs; None for single sentences.
         pad_token_id: fills short rows of a batch.
         teacher_ids: the same rows under the teacher's tokenizer, where it is another one.
     """
 
     input_ids: list[list[int]]
-    labels: list[int]
+    labels: list[float]
     token_type_ids: list[list[int]] | None
     pad_token_id: int
     teacher_ids: list[list[int]] | None = None
@@ -100,7 +100,7 @@ class EncodedExamples(EncodedRows):
 
         Returns:
             input_ids, attention_mask and, for pairs, token_type_ids: (B, S) int64; labels and row (the index of each
-            row): (B,) int64; with `teacher_ids` also teacher_input_ids (B, S) and aligned (B,), 1 where both tokenizers
+            row): (B,) int64, scores float32; with `teacher_ids` also teacher_input_ids (B, S) and aligned (B,), 1 where both tokenizers
             give as many tokens, so that hidden states can be compared.
         """
         width = max(len(row["input_ids"]) for row in rows)

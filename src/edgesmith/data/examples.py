@@ -26,12 +26,12 @@ class TextExamples:
     Attributes:
         texts: first or only text of each row.
         pairs: second text of each row; None for a task on single texts.
-        labels: class index of each row; `IGNORED_LABEL` where it has none.
+        labels: class index or score of each row; `IGNORED_LABEL` where it has none.
     """
 
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
-    labels: tuple[int, ...]
+    labels: tuple[float, ...]
 
     def __post_init__(self) -> None:
         pairs = len(self.texts) if self.pairs is None else len(self.pairs)
@@ -63,7 +63,7 @@ class ImageExamples:
     """
 
     images: tuple[Image, ...]
-    labels: tuple[int, ...]
+    labels: tuple[float, ...]
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.labels):
@@ -92,7 +92,7 @@ class Splits(Generic[E]):
     """Everything a run reads.
 
     Attributes:
-        label_names: name of each class by its index.
+        label_names: name of each class by its index, or of the one score.
         columns: role (``text``, ``pair``, ``image``, ``label``) -> the column that played it; empty for folders of images.
         notes: a sentence for everything that was guessed, dropped, carved or sampled.
         test_is_held_out: False where the data had no labelled test split and one was carved.

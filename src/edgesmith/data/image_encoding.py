@@ -49,7 +49,7 @@ class EncodedImages(EncodedRows):
     """
 
     decoder: _Decoder
-    labels: list[int]
+    labels: list[float]
     tokens: int
     indices: list[int]
 

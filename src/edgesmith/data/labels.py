@@ -64,6 +64,11 @@ def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(distinct)
 
 
+def score(cell: Any) -> float | None:
+    """The number that a label cell holds; None where it is missing, no number, or not finite."""
+    return None if is_missing(cell) or isinstance(cell, bool) else _number(cell)
+
+
 def check_are_classes(names: tuple[str, ...], column: str, source: str, *, is_named: bool) -> None:
     """Refuses labels that are scores.
 
@@ -79,7 +84,9 @@ def check_are_classes(names: tuple[str, ...], column: str, source: str, *, is_na
     numbers = {name: number for name in names if (number := _number(name)) is not None}
     fraction = next((name for name, number in numbers.items() if not number.is_integer()), None)
     if fraction is not None and len(numbers) == len(names):
-        raise UnsupportedError(f"{place}: {fraction} is a score; regression is not supported. {way_out}")
+        raise UnsupportedError(
+            f"{place}: {fraction} is a score. Predict it with --task text-regression. {way_out}"
+        )
     if len(names) > MAX_GUESSED_CLASSES and not is_named:
         raise UnsupportedError(
             f"{place}: {len(names):,} distinct labels; more than {MAX_GUESSED_CLASSES} look like scores or ids. "
@@ -87,9 +94,9 @@ def check_are_classes(names: tuple[str, ...], column: str, source: str, *, is_na
         )
 
 
-def _number(name: str) -> float | None:
+def _number(cell: Any) -> float | None:
     try:
-        value = float(name)
-    except ValueError:
+        value = float(cell)
+    except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic
 
@@ -12,7 +12,14 @@ import numpy as np
 from edgesmith.data.columns import OPTIONS, Columns, ImageColumns, choose_columns, choose_image_columns
 from edgesmith.data.examples import E, ImageExamples, Splits, TextExamples, fingerprint
 from edgesmith.data.image_folders import find_image_tables
-from edgesmith.data.labels import check_are_classes, class_name, is_missing, sort_classes, text_of
+from edgesmith.data.labels import (
+    check_are_classes,
+    class_name,
+    is_missing,
+    score,
+    sort_classes,
+    text_of,
+)
 from edgesmith.data.readers import Table
 from edgesmith.data.sources import find_tables
 from edgesmith.data.splits import carve, find_equal, find_leaks
@@ -25,29 +32,31 @@ _POOL = 10  # rows drawn for each that will be used: carving costs time for all 
 
 @dataclass(frozen=True)
 class _Rows:
-    """A table's usable rows; `inputs` has a tuple for each input column, `labels` are class names."""
+    """A table's usable rows; `inputs` has a tuple for each input column, `labels` are class names or scores."""
 
     table: Table
     inputs: list[tuple[Any, ...]]
-    labels: tuple[str, ...]
+    labels: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class _Kind(Generic[E]):
-    """What differs between texts and images.
+    """What differs between texts and images, classes and scores.
 
     Attributes:
         examples: made of the input columns and the class indices.
         read: an input cell of a table, with its place in words.
         leaks: held-out rows that a training row gives away.
+        has_scores: labels are numbers; else they name classes.
     """
 
-    examples: Callable[[list[tuple[Any, ...]], tuple[int, ...]], E]
+    examples: Callable[[list[tuple[Any, ...]], tuple[float, ...]], E]
     read: Callable[[Any, Table, str], Any]
     leaks: Callable[[E, E], list[int]]
+    has_scores: bool = False
 
 
-def load_splits(config: DataConfig, seed: int) -> Splits[TextExamples]:
+def load_splits(config: DataConfig, seed: int, *, scores: bool = False) -> Splits[TextExamples]:
     """Reads, checks and splits the data.
 
     A labelled test split is used as it is. Where there is none, the validation split is the test split; where
@@ -56,15 +65,16 @@ def load_splits(config: DataConfig, seed: int) -> Splits[TextExamples]:
 
     Args:
         seed: of carving and sampling.
+        scores: whether labels are numbers to predict, not classes; `label_names` is then the column's name alone.
 
     Raises:
         DataError: with the file and the row or column, and what to do.
-        UnsupportedError: the labels are no classes.
+        UnsupportedError: the labels are no classes, where they should be.
         MissingExtraError: a hub dataset, and `datasets` is not installed.
     """
     tables = find_tables(config.path)
     columns = choose_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
-    return _load_splits(config, seed, tables, columns, _TEXTS)
+    return _load_splits(config, seed, tables, columns, _SCORED_TEXTS if scores else _TEXTS)
 
 
 def load_image_splits(config: DataConfig, seed: int) -> Splits[ImageExamples]:
@@ -85,9 +95,13 @@ def _load_splits(
 ) -> Splits[E]:
     notes = [*(note for table in tables.values() for note in table.notes), *columns.notes]
     rows = _labelled_rows(tables, columns, kind, notes)
-    names = sort_classes(rows["train"].labels)
-    is_named = config.label is not None or isinstance(columns, ImageColumns)  # scores of images are rare
-    _check_labels(rows, names, columns.label, is_named=is_named)
+    if kind.has_scores:
+        names: tuple[str, ...] = (columns.label,)
+        _check_scores(rows["train"], columns.label)
+    else:
+        names = sort_classes(rows["train"].labels)
+        is_named = config.label is not None or isinstance(columns, ImageColumns)  # scores of images are rare
+        _check_labels(rows, names, columns.label, is_named=is_named)
     given = {split: _encode(part, names, kind) for split, part in rows.items()}
     if "test" not in given and "validation" in given:
         given["test"] = given.pop("validation")
@@ -95,8 +109,9 @@ def _load_splits(
         notes.append(
             f"test: there is no labelled test split; {source} takes its place, used once at the end."
         )
-    splits = _carve_missing(given, config, seed, notes)
-    splits["train"] = _sample(splits["train"], config.max_rows, seed, notes)
+    of_each_class = not kind.has_scores
+    splits = _carve_missing(given, config, seed, notes, of_each_class=of_each_class)
+    splits["train"] = _sample(splits["train"], config.max_rows, seed, notes, of_each_class=of_each_class)
     for split, part in given.items():
         if split != "train":
             notes.append(_leak_note(split, len(part), len(kind.leaks(splits["train"], part))))
@@ -112,7 +127,9 @@ def _load_splits(
     )
 
 
-def load_labelled(config: DataConfig, label_names: tuple[str, ...]) -> tuple[TextExamples, tuple[str, ...]]:
+def load_labelled(
+    config: DataConfig, label_names: tuple[str, ...], *, scores: bool = False
+) -> tuple[TextExamples, tuple[str, ...]]:
     """Every labelled row of a file, or of a folder's test split, for a model whose classes are known.
 
     Nothing is carved or sampled, and any mix of the classes will do. Where a folder has no labelled test split, its
@@ -120,6 +137,7 @@ def load_labelled(config: DataConfig, label_names: tuple[str, ...]) -> tuple[Tex
 
     Args:
         label_names: name of each class by its index.
+        scores: whether labels are numbers.
 
     Returns:
         The rows, and a sentence for everything that was guessed or dropped.
@@ -130,7 +148,7 @@ def load_labelled(config: DataConfig, label_names: tuple[str, ...]) -> tuple[Tex
     """
     tables = find_tables(config.path)
     columns = choose_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
-    return _load_labelled(tables, columns, label_names, _TEXTS)
+    return _load_labelled(tables, columns, label_names, _SCORED_TEXTS if scores else _TEXTS)
 
 
 def load_labelled_images(
@@ -149,7 +167,7 @@ def _load_labelled(
     table: Table = next((part for part in held_out if _is_labelled(part, columns.label)), tables["train"])
     notes = [*table.notes, *columns.notes]
     rows = _read_rows(table, columns, kind, notes)
-    unknown = sort_classes(set(rows.labels) - set(label_names))
+    unknown = () if kind.has_scores else sort_classes(set(rows.labels) - set(label_names))
     if unknown:
         raise DataError(
             f"{table.source}, column {columns.label!r}: labels that the model does not know: "
@@ -208,7 +226,8 @@ def _read_row(
     """The inputs, then the name of the class."""
     places = [f"{table.at(position)}, column {name!r}" for name in names]
     inputs = [kind.read(cell, table, where) for cell, where in zip(cells[:-1], places[:-1], strict=True)]
-    return (*inputs, _read_label(cells[-1], places[-1]))
+    read_label = _read_score if kind.has_scores else _read_label
+    return (*inputs, read_label(cells[-1], places[-1]))
 
 
 def _read_text(cell: Any, _: Table, where: str) -> str:
@@ -240,6 +259,24 @@ def _read_label(cell: Any, where: str) -> str:
     return name
 
 
+def _read_score(cell: Any, where: str) -> float:
+    value = score(cell)
+    if value is None:
+        raise DataError(
+            f"{where}: expected a number, got {cell!r:.80}. --label-column names another column; for classes, "
+            "--task text-classification."
+        )
+    return value
+
+
+def _check_scores(train: _Rows, label: str) -> None:
+    if len(set(train.labels)) == 1:
+        raise DataError(
+            f"{train.table.source}, column {label!r}: every row has the score {train.labels[0]:g}; nothing can be learnt. "
+            "--label-column names another column."
+        )
+
+
 def _check_labels(rows: dict[str, _Rows], names: tuple[str, ...], label: str, *, is_named: bool) -> None:
     """At least two classes, and no class that the training rows do not have."""
     source = rows["train"].table.source
@@ -259,11 +296,15 @@ def _check_labels(rows: dict[str, _Rows], names: tuple[str, ...], label: str, *,
 
 
 def _encode(rows: _Rows, names: tuple[str, ...], kind: _Kind[E]) -> E:
+    if kind.has_scores:
+        return kind.examples(rows.inputs, rows.labels)
     index = {name: i for i, name in enumerate(names)}
     return kind.examples(rows.inputs, tuple(index[name] for name in rows.labels))
 
 
-def _carve_missing(given: dict[str, E], config: DataConfig, seed: int, notes: list[str]) -> dict[str, E]:
+def _carve_missing(
+    given: dict[str, E], config: DataConfig, seed: int, notes: list[str], *, of_each_class: bool
+) -> dict[str, E]:
     """All three splits; the test split is carved first, so that validation rows do not contain it either."""
     splits = dict(given)
     tenth = max(1, min(len(given["train"]) // 10, _MOST_CARVED))
@@ -275,22 +316,25 @@ def _carve_missing(given: dict[str, E], config: DataConfig, seed: int, notes: li
     }
     if wanted and config.max_rows is not None:
         pool = _POOL * (config.max_rows + sum(wanted.values()))
-        splits["train"] = _sample(given["train"], pool, seed, notes)
+        splits["train"] = _sample(given["train"], pool, seed, notes, of_each_class=of_each_class)
     for split, rows in wanted.items():
         try:
-            splits["train"], splits[split], carved = carve(splits["train"], rows, seed, name=split)
+            splits["train"], splits[split], carved = carve(
+                splits["train"], rows, seed, name=split, of_each_class=of_each_class
+            )
         except DataError as problem:
             raise DataError(f"{config.path}: {problem}") from None
         notes += carved
     return splits
 
 
-def _sample(train: E, max_rows: int | None, seed: int, notes: list[str]) -> E:
-    """At most `max_rows` rows at random, at least one of each class, in their order."""
+def _sample(train: E, max_rows: int | None, seed: int, notes: list[str], *, of_each_class: bool = True) -> E:
+    """At most `max_rows` rows at random, in their order."""
     if max_rows is None or len(train) <= max_rows:
         return train
     order = np.random.default_rng(seed).permutation(len(train))
-    first_of_class = np.unique(np.array(train.labels)[order], return_index=True)[1]
+    labels = np.array(train.labels)[order] if of_each_class else np.zeros(0)
+    first_of_class = np.unique(labels, return_index=True)[1]
     if len(first_of_class) > max_rows:
         raise DataError(f"data.max_rows is {max_rows}; allowed: the {len(first_of_class)} classes or more.")
     taken = np.concatenate([order[first_of_class], np.delete(order, first_of_class)])[:max_rows]
@@ -307,6 +351,7 @@ _TEXTS = _Kind(
     read=_read_text,
     leaks=find_leaks,
 )
+_SCORED_TEXTS = replace(_TEXTS, has_scores=True)
 _IMAGES = _Kind(
     examples=lambda inputs, labels: ImageExamples(inputs[0], labels), read=_read_image, leaks=find_equal
 )

@@ -73,12 +73,15 @@ def find_leaks(train: TextExamples, validation: TextExamples) -> list[int]:
     return [row for row, item in enumerate(items) if index.ids[item] in leaked]
 
 
-def carve(examples: E, rows: int, seed: int, *, name: str = "validation") -> tuple[E, E, tuple[str, ...]]:
+def carve(
+    examples: E, rows: int, seed: int, *, name: str = "validation", of_each_class: bool = True
+) -> tuple[E, E, tuple[str, ...]]:
     """Parts `rows` rows from `examples`, in whole containment groups drawn at random.
 
     Args:
         rows: wanted; groups are not split, so a few less may come.
         name: of the part, for the notes.
+        of_each_class: both parts shall have rows of every class; False where labels are scores.
 
     Returns:
         What stays, what was carved, and notes; both keep the order of the rows. No carved row is contained
@@ -92,7 +95,7 @@ def carve(examples: E, rows: int, seed: int, *, name: str = "validation") -> tup
             f"cannot carve {rows:,} {name} rows out of {len(examples):,}; allowed: 1 to {len(examples) - 1:,}."
         )
     groups = _groups(examples)
-    labels = np.array(examples.labels)
+    labels = np.array(examples.labels if of_each_class else [0] * len(examples), np.int64)
     generator = np.random.default_rng(seed)
     for _ in range(_MAX_DRAWS):
         is_held = _draw(groups, rows, generator)

@@ -1,4 +1,4 @@
-"""Linear classifiers of words or pixels: how much of the task needs no transformer at all."""
+"""Linear models of words or pixels: how much of the task needs no transformer at all."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from edgesmith.errors import MeasureError
+from edgesmith.runtime.judge import ACCURACY, Judge
 
 # Wang and Manning 2012 ("Baselines and Bigrams"): bigrams and a linear model are strong on short texts.
 _NGRAMS = (1, 2)
@@ -23,30 +24,33 @@ _MAX_ITERATIONS = 1000  # L-BFGS takes 49 on the 67,349 training rows of SST-2
 
 def bag_of_words(
     train_texts: Sequence[str],
-    train_labels: Sequence[int],
+    train_labels: Sequence[float],
     test_texts: Sequence[str],
-    test_labels: Sequence[int],
+    test_labels: Sequence[float],
+    *,
+    judge: Judge = ACCURACY,
 ) -> float:
-    """Test accuracy of TF-IDF over unigrams and bigrams with logistic regression.
+    """Quality on test rows of TF-IDF over unigrams and bigrams with logistic regression, or ridge regression of scores.
 
     Text pairs are joined to one text by the caller.
 
     Raises:
         MeasureError: no test row, fewer than two classes or no word in the training rows, or no convergence.
     """
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=_NGRAMS, sublinear_tf=True), LogisticRegression(max_iter=_MAX_ITERATIONS)
-    )
-    return _accuracy(model, "bag of words", (train_texts, train_labels), (test_texts, test_labels))
+    linear = Ridge() if judge.has_scores else LogisticRegression(max_iter=_MAX_ITERATIONS)
+    model = make_pipeline(TfidfVectorizer(ngram_range=_NGRAMS, sublinear_tf=True), linear)
+    return _quality(model, "bag of words", (train_texts, train_labels), (test_texts, test_labels), judge)
 
 
 def linear_pixels(
     train_pixels: NDArray[np.uint8],
-    train_labels: Sequence[int],
+    train_labels: Sequence[float],
     test_pixels: NDArray[np.uint8],
-    test_labels: Sequence[int],
+    test_labels: Sequence[float],
+    *,
+    judge: Judge = ACCURACY,
 ) -> float:
-    """Test accuracy of logistic regression on pixels.
+    """Quality on test rows of logistic regression on pixels.
 
     Args:
         train_pixels, test_pixels: (N, ...) of small images.
@@ -58,16 +62,18 @@ def linear_pixels(
     train, test = (
         pixels.reshape(len(pixels), -1).astype(np.float32) for pixels in (train_pixels, test_pixels)
     )
-    return _accuracy(model, "linear pixels", (train, train_labels), (test, test_labels))
+    return _quality(model, "linear pixels", (train, train_labels), (test, test_labels), judge)
 
 
-def _accuracy(model: Pipeline, name: str, train: tuple[Any, Any], test: tuple[Any, Any]) -> float:
-    """Test accuracy of a model after training; both are inputs and labels."""
+def _quality(
+    model: Pipeline, name: str, train: tuple[Any, Any], test: tuple[Any, Any], judge: Judge
+) -> float:
+    """Of a model after training, on test rows; both are inputs and labels."""
     (inputs, labels), (test_inputs, test_labels) = train, test
     if not len(test_labels) or len(set(labels)) < 2:
         raise MeasureError(
-            f"{name}: {len(test_labels)} test rows and {len(set(labels))} classes in the training rows; "
-            "expected 1 row or more and 2 classes or more. Check the label column."
+            f"{name}: {len(test_labels)} test rows and {len(set(labels))} distinct labels in the training rows; "
+            "expected 1 row or more and 2 labels or more. Check the label column."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
@@ -75,4 +81,4 @@ def _accuracy(model: Pipeline, name: str, train: tuple[Any, Any], test: tuple[An
             model.fit(inputs, labels)
         except (ConvergenceWarning, ValueError) as problem:
             raise MeasureError(f"{name}: {problem}. Check the input column.") from problem
-    return float(model.score(test_inputs, test_labels))
+    return judge.quality(model.predict(test_inputs), np.asarray(test_labels))

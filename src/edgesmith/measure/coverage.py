@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 from edgesmith.data import TextExamples
 from edgesmith.measure.quality import compare
 from edgesmith.records import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
+from edgesmith.runtime.judge import ACCURACY, Judge
 
 _SCRIPTS = {"Cjk": "Han"}
 """First word of a letter's Unicode name -> its script, where the two differ."""
@@ -27,6 +28,7 @@ def measure_coverage(
     seen: Set[int],
     teacher: ArrayLike,
     artifact: ArrayLike,
+    judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
 ) -> VocabularyCoverage:
@@ -35,14 +37,15 @@ def measure_coverage(
     Args:
         before, after: the teacher's tokenizer and the trimmed one; whether they truncate does not matter.
         seen: the teacher's ids of the training texts.
-        teacher, artifact: predicted class of each test row, (n,).
+        teacher, artifact: answers to the test rows, (n,).
+        judge: of the task.
         resamples, seed: of the bootstrap.
     """
     before, after = _whole(before), _whole(after)
     known = {token for token, token_id in before.get_vocab().items() if token_id in seen}
     unseen = np.array([not known.issuperset(row) for row in _tokens(before, test)])  # (n,)
     groups = [
-        compare_group(rows, teacher, artifact, test.labels, resamples=resamples, seed=seed)
+        compare_group(rows, teacher, artifact, test.labels, judge=judge, resamples=resamples, seed=seed)
         for rows in (unseen, ~unseen)
     ]
     prefix = str(before.model.continuing_subword_prefix)
@@ -79,6 +82,7 @@ def compare_group(
     artifact: ArrayLike,
     labels: ArrayLike,
     *,
+    judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
 ) -> RowGroup | None:
@@ -86,7 +90,7 @@ def compare_group(
     if not rows.any():
         return None
     chosen = [np.asarray(column)[rows] for column in (teacher, artifact, labels)]
-    found = compare(*chosen, resamples=resamples, seed=seed)
+    found = compare(*chosen, judge=judge, resamples=resamples, seed=seed)
     return RowGroup(
         n=found.n,
         teacher=found.teacher,

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgesmith.measure.size import Sizes
 from edgesmith.records import Latencies, LatencySample, Plan
+from edgesmith.runtime.judge import Answers
 
 _NAMED = 5  # layers that a sentence names; a plan has up to hundreds
 
@@ -19,18 +20,16 @@ def non_finite(logits: NDArray[np.floating]) -> list[str]:
     return [f"{rows} of {len(logits)} rows have NaN or infinite outputs"] if rows else []
 
 
-def collapsed(predictions: NDArray[np.integer], labels: NDArray[np.integer]) -> list[str]:
-    """One class for every row, (n,), while the labels, (n,), have more."""
-    predicted, wanted = np.unique(predictions), np.unique(labels)
-    if len(predicted) > 1 or len(wanted) < 2:
+def collapsed(answers: Answers, truth: Answers) -> list[str]:
+    """One answer to every row, (n,), while the truth, (n,), has more."""
+    given, wanted = np.unique(answers), np.unique(truth)
+    if len(given) > 1 or len(wanted) < 2:
         return []
-    return [
-        f"all {len(predictions)} rows are predicted as class {predicted[0]}; the labels have {len(wanted)} classes"
-    ]
+    return [f"all {len(answers)} rows have the answer {given[0]:g}; the labels have {len(wanted)} values"]
 
 
 def low_agreement(agreement: float, floor: float) -> list[str]:
-    """Fewer labels equal to the teacher's than the floor; both are fractions."""
+    """Less agreement with the teacher than the floor; both are 1 at best."""
     if agreement >= floor:
         return []
     return [f"agreement with the teacher is {agreement:.1%}, below the floor of {floor:.1%}"]
@@ -73,7 +72,8 @@ def ignored_plan_entries(plan: Plan, stored: Mapping[str, str]) -> list[str]:
 
 def run_guards(
     logits: NDArray[np.floating],
-    labels: NDArray[np.integer],
+    answers: Answers,
+    truth: Answers,
     *,
     agreement: float,
     min_agreement: float,
@@ -86,15 +86,15 @@ def run_guards(
 
     Args:
         logits: the artifact's outputs, shape (n, classes).
-        labels: of the same rows, shape (n,).
-        agreement: fraction of rows with the teacher's label.
+        answers, truth: of the same rows, shape (n,).
+        agreement: with the teacher.
         min_agreement: its floor.
         latencies: with the samples ``artifact`` and ``fp32``.
         stored: layer -> dtype of its weight as read back from the written file.
     """
     return [
         *non_finite(logits),
-        *collapsed(logits.argmax(axis=1), labels),
+        *collapsed(answers, truth),
         *low_agreement(agreement, min_agreement),
         *ignored_plan_entries(plan, stored),
         *not_smaller_than_parent(sizes),

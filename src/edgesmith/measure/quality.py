@@ -1,4 +1,4 @@
-"""Accuracy of teacher and artifact on the same rows: the paired drop, its interval, and McNemar's test."""
+"""Quality of teacher and artifact on the same rows: the paired drop, its interval, and McNemar's test."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from edgesmith.errors import MeasureError
+from edgesmith.runtime.judge import ACCURACY, Judge
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedQuality:
-    """Accuracies of teacher and artifact on the same rows, as fractions.
+    """Qualities of teacher and artifact on the same rows, as the judge's metric gives them, 1 at best.
 
     Attributes:
         n: rows.
         drop: teacher minus artifact; positive is a loss.
         drop_ci95: percentile interval of the paired bootstrap.
-        mcnemar_p: exact two-sided p that the two are right equally often.
-        agreement: fraction of rows with the same prediction, right or wrong.
+        mcnemar_p: exact two-sided p that the two are right equally often; None for scores, which are not right or wrong.
+        agreement: fraction of rows with the same class, right or wrong; of scores Pearson's correlation.
     """
 
     n: int
@@ -28,7 +29,7 @@ class PairedQuality:
     artifact: float
     drop: float
     drop_ci95: tuple[float, float]
-    mcnemar_p: float
+    mcnemar_p: float | None
     agreement: float
 
 
@@ -37,13 +38,15 @@ def compare(
     artifact_predictions: ArrayLike,
     labels: ArrayLike,
     *,
+    judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
 ) -> PairedQuality:
-    """Paired comparison of two classifiers.
+    """Paired comparison of two models.
 
     Args:
-        teacher_predictions, artifact_predictions, labels: class indices, each of shape (n,), n >= 1.
+        teacher_predictions, artifact_predictions, labels: class indices or scores, each of shape (n,), n >= 1.
+        judge: of the task.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -55,15 +58,25 @@ def compare(
     n = len(truth)
     lost = int(np.sum(teacher_right & ~artifact_right))
     gained = int(np.sum(artifact_right & ~teacher_right))
+    if judge.metric == "accuracy":
+        drop = (lost - gained) / n  # no rounding of two means
+        interval = _accuracy_ci95(lost, gained, n, resamples, seed)
+    else:
+        drop = judge.quality(teacher, truth) - judge.quality(artifact, truth)
+        interval = _bootstrap_ci95(teacher, artifact, truth, judge, resamples, seed)
     return PairedQuality(
         n=n,
-        teacher=float(teacher_right.mean()),
-        artifact=float(artifact_right.mean()),
-        drop=(lost - gained) / n,
-        drop_ci95=_bootstrap_ci95(lost, gained, n, resamples, seed),
-        mcnemar_p=float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0,
-        agreement=float((teacher == artifact).mean()),
+        teacher=judge.quality(teacher, truth),
+        artifact=judge.quality(artifact, truth),
+        drop=drop,
+        drop_ci95=interval,
+        mcnemar_p=None if judge.has_scores else _mcnemar_p(lost, gained),
+        agreement=judge.agreement(teacher, artifact),
     )
+
+
+def _mcnemar_p(lost: int, gained: int) -> float:
+    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
 
 
 def _rows(*columns: ArrayLike) -> list[NDArray[np.generic]]:
@@ -77,8 +90,26 @@ def _rows(*columns: ArrayLike) -> list[NDArray[np.generic]]:
     return arrays
 
 
-def _bootstrap_ci95(lost: int, gained: int, n: int, resamples: int, seed: int) -> tuple[float, float]:
-    """Percentile interval of the drop over resampled rows (Efron and Tibshirani 1993, chapter 13).
+def _bootstrap_ci95(
+    teacher: NDArray[np.generic],
+    artifact: NDArray[np.generic],
+    truth: NDArray[np.generic],
+    judge: Judge,
+    resamples: int,
+    seed: int,
+) -> tuple[float, float]:
+    """Percentile interval of the drop over resampled rows (Efron and Tibshirani 1993, chapter 13); all (n,)."""
+    generator, n = np.random.default_rng(seed), len(truth)
+    drops = []
+    for _ in range(resamples):
+        rows = generator.integers(n, size=n)
+        drops.append(judge.quality(teacher[rows], truth[rows]) - judge.quality(artifact[rows], truth[rows]))
+    low, high = np.quantile(drops, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _accuracy_ci95(lost: int, gained: int, n: int, resamples: int, seed: int) -> tuple[float, float]:
+    """The same for accuracy.
 
     A row contributes +1 (lost), -1 (gained) or 0 to the drop, so resampling n rows is one multinomial draw of
     the three counts: the same distribution as drawing row by row, without an array of resamples x n.

@@ -11,9 +11,9 @@ from edgesmith.measure.quality import PairedQuality
 from edgesmith.measure.size import Sizes
 from edgesmith.recipe import Budget, Recipe
 from edgesmith.records import FailedBudget, Latencies, LatencySample, Percentiles, Verdict, VocabularyCoverage
+from edgesmith.runtime import Judge
 
 SAMPLES = ("artifact", "fp32", "int8", "eager")
-_SIGNIFICANT = 0.05
 _HELD_IN_PIECES = (
     100  # English BERT has 8 pieces of Cyrillic, 4 of Greek, 2 of Arabic: it spelled them before, too
 )
@@ -55,7 +55,7 @@ class Evidence:
     coverage: VocabularyCoverage | None = None
 
 
-def judge(recipe: Recipe, evidence: Evidence, *, metric: str = "accuracy") -> Verdict:
+def judge(recipe: Recipe, evidence: Evidence) -> Verdict:
     """The verdict of a run.
 
     Raises:
@@ -69,7 +69,7 @@ def judge(recipe: Recipe, evidence: Evidence, *, metric: str = "accuracy") -> Ve
         failed_budgets=failed,
         failed_guards=evidence.guards,
         task=recipe.task,
-        metric=metric,
+        metric=Judge.of(recipe.task, recipe.metric).metric,
         teacher=quality.teacher,
         artifact=quality.artifact,
         n_test=quality.n,
@@ -182,7 +182,7 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
         yield _too_small(quality.n, half_width, max_drop)
     lead = quality.teacher - evidence.bow_baseline
     if lead < _CLEAR_LEAD:
-        linear = "a bag of words" if recipe.task == "text-classification" else "a linear model of pixels"
+        linear = "a linear model of pixels" if recipe.task == "image-classification" else "a bag of words"
         yield (
             f"the teacher ({quality.teacher:.2%}) leads {linear} ({evidence.bow_baseline:.2%}) by "
             f"{100 * lead:.2f} points: a small drop against a weak teacher proves little"
@@ -201,10 +201,11 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
 def _vocabulary_warnings(coverage: VocabularyCoverage, max_drop: float) -> Iterator[str]:
     """Where trimming costs accuracy, and what it was not measured on."""
     unseen = coverage.with_unseen
-    if unseen and _exceeds(unseen.drop, max_drop) and unseen.mcnemar_p < _SIGNIFICANT:
+    if unseen and _exceeds(unseen.drop, max_drop) and unseen.drop_ci95[0] > 0:
         yield (
             f"on the {unseen.n:,} test rows with a token that no training text holds, the artifact loses "
-            f"{100 * unseen.drop:.2f} points (McNemar's p {unseen.mcnemar_p:.2g}): rows unlike the training texts lose more"
+            f"{100 * unseen.drop:.2f} points (95 % interval from {100 * unseen.drop_ci95[0]:.2f}): rows unlike the "
+            "training texts lose more"
         )
     if lost := [script for script in coverage.lost_scripts if script.before >= _HELD_IN_PIECES]:
         names = ", ".join(f"{script.script} ({script.before:,} pieces before)" for script in lost)

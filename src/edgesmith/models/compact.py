@@ -217,6 +217,13 @@ class CompactEncoder(PreTrainedModel):
         return states
 
 
+def label_loss(logits: Tensor, labels: Tensor, *, reduction: str = "mean") -> Tensor:
+    """Cross-entropy with (B,) int64 classes; for a single output, (B, 1), its squared error against (B,) scores."""
+    if logits.shape[-1] == 1:
+        return nn.functional.mse_loss(logits[:, 0].float(), labels.float(), reduction=reduction)
+    return nn.functional.cross_entropy(logits.float(), labels, reduction=reduction)
+
+
 class CompactBertForSequenceClassification(CompactEncoder):
     """Compact encoder with a BERT (tanh) or DistilBERT (relu) sequence head.
 
@@ -256,7 +263,7 @@ class CompactBertForSequenceClassification(CompactEncoder):
             attention_mask: (B, S), 1 for real tokens; all ones if left out.
             token_type_ids: (B, S) int64; only read if the model kept token types.
             position_ids: (B, S), rows of the position table; 0 to S - 1 if left out.
-            labels: (B,) int64; adds the cross-entropy loss to the result.
+            labels: (B,) classes or scores; adds `label_loss` to the result.
             output_hidden_states: return embeddings and every layer's output; the last layer is then computed whole.
             head_gates: one tensor a layer, (heads,) or (B, heads), that scales each head (importance, masks).
             neuron_gates: one tensor a layer, (neurons,) or (B, 1, neurons), that scales each FFN neuron.
@@ -268,7 +275,7 @@ class CompactBertForSequenceClassification(CompactEncoder):
         states = self.encode(hidden, mask, head_gates, neuron_gates, is_first_enough=not output_hidden_states)
         pooled = self.pooler_activation(self.pooler(states[-1][:, 0]))  # (B, H)
         logits = self.classifier(self.dropout(pooled))  # (B, labels)
-        loss = nn.functional.cross_entropy(logits.float(), labels) if labels is not None else None
+        loss = label_loss(logits, labels) if labels is not None else None
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=tuple(states) if output_hidden_states else None
         )

@@ -50,7 +50,7 @@ def analyze_teacher(bench: Workbench, folder: Path) -> StepResult:
             "macs": sum(part.macs for part in parts),
             "tokens": tokens,
             "parts": [to_dict(part) | {"parameters": part.parameters} for part in parts],
-            "teacher_validation_accuracy": bench.teacher_accuracy,
+            "teacher_validation_quality": bench.teacher_quality,
             "vocabulary": kept,
             "candidates": candidates,
         },

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from transformers import PreTrainedModel
 
 from edgesmith.compress.distill import predict_logits
@@ -15,10 +14,11 @@ from edgesmith.compress.quantize import uniform_plan
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
-from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Plan, read_json
 from edgesmith.report.load import plan_name
+from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import open_session
 from edgesmith.search.groups import GroupLoss, longest_quarter
 
@@ -56,16 +56,16 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     _export_checked(bench, runtime, student, rows, graph)
     artifact = writer.lower(graph, decided, file)
     graph.unlink()
-    predicted = predict_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
-    reached = accuracy(predicted, rows)
+    answers = answer_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
+    reached = bench.quality(answers, rows)
     longest = longest_quarter(np.array(bench.validation_rows.lengths))
     return StepResult(
         {
             "rows": len(rows),
-            "accuracy": reached,
-            "drop": bench.teacher_accuracy - reached,
-            "longest": GroupLoss.of(bench.lost(predicted)[longest]) if longest.any() else None,
-            "agreement": float((predicted == bench.teacher_validation).float().mean()),
+            "quality": reached,
+            "drop": bench.teacher_quality - reached,
+            "longest": GroupLoss.of(bench.lost(answers)[longest]) if longest.any() else None,
+            "agreement": bench.judge.agreement(answers, bench.teacher_validation),
             "model_bytes": file.stat().st_size,
             "inputs": artifact.inputs,
             "outputs": artifact.outputs,
@@ -87,18 +87,18 @@ def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
     )
 
 
-def predict_with_runtime(
+def answer_with_runtime(
     bench: Workbench, runtime: str, model: Path, rows: EncodedRows, title: str
-) -> torch.Tensor:
-    """(N,) labels from a runtime's file, one row at a time, as the device does."""
+) -> Answers:
+    """(N,) from a runtime's file, one row at a time, as the device does."""
     session = open_session(runtime, model, threads=bench.recipe.validate.threads)
-    predicted = []
+    logits = []
     bench.progress.start(title, len(rows))
     for row in range(len(rows)):
-        predicted.append(int(session.run(feeds_of(rows, row))[0].argmax()))
+        logits.append(session.run(feeds_of(rows, row)))
         bench.progress.advance(row + 1)
     bench.progress.finish()
-    return torch.tensor(predicted)
+    return bench.judge.answers(np.concatenate(logits))
 
 
 def feeds_of(rows: EncodedRows, row: int) -> dict[str, Any]:

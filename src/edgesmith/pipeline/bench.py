@@ -25,6 +25,7 @@ from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Progress, Structure
 from edgesmith.runtime import TOKENIZER_NAME
+from edgesmith.runtime.judge import Answers, Judge
 from edgesmith.search.structure import ladder
 
 MODEL_FOLDER = "model"
@@ -79,23 +80,33 @@ class Workbench:
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
             return predict_logits(self.teacher, self.train_rows)
 
-    @cached_property
-    def teacher_validation(self) -> Tensor:
-        """(N,) labels that the teacher gives the validation rows."""
-        return predict_logits(self.teacher, self.validation_rows).argmax(dim=-1)
+    @property
+    def judge(self) -> Judge:
+        """Of the task."""
+        return self.modality.judge
+
+    def answers(self, model: PreTrainedModel, rows: EncodedRows) -> Answers:
+        """(N,) of a model in PyTorch."""
+        return self.judge.answers(predict_logits(model, rows).numpy())
+
+    def quality(self, answers: Answers, rows: EncodedRows) -> float:
+        """Of (N,) answers, by the task's metric."""
+        return self.judge.quality(answers, np.array(rows.labels))
 
     @cached_property
-    def teacher_accuracy(self) -> float:
+    def teacher_validation(self) -> Answers:
+        """(N,) the teacher's to the validation rows."""
+        return self.answers(self.teacher, self.validation_rows)
+
+    @cached_property
+    def teacher_quality(self) -> float:
         """On validation rows."""
-        return accuracy(self.teacher_validation, self.validation_rows)
+        return self.quality(self.teacher_validation, self.validation_rows)
 
-    def lost(self, predicted: Tensor) -> NDArray[np.int64]:
-        """(N,) of validation rows: 1 where the teacher alone is right, -1 where `predicted` (N,) alone is, else 0."""
-        labels = torch.tensor(self.validation_rows.labels)
-        lost: NDArray[np.int64] = (
-            (self.teacher_validation == labels).long() - (predicted == labels).long()
-        ).numpy()
-        return lost
+    def lost(self, answers: Answers) -> NDArray[np.float64]:
+        """(N,) what each validation row loses by these answers; of classes 1, 0 or, gained, -1."""
+        truth = np.array(self.validation_rows.labels)
+        return self.judge.credits(self.teacher_validation, truth) - self.judge.credits(answers, truth)
 
     @cached_property
     def teacher_shape(self) -> EncoderShape:
@@ -117,11 +128,6 @@ class Workbench:
         model: CompactEncoder = self.modality.student_kind.from_pretrained(folder)
         model.eval()
         return model
-
-
-def accuracy(predicted: Tensor, rows: EncodedRows) -> float:
-    """Fraction of rows whose label is `predicted`, (N,)."""
-    return float((predicted == torch.tensor(rows.labels)).double().mean())
 
 
 def model_folder(model: str, tokenizer: str | None = None) -> Path:

@@ -110,7 +110,7 @@ def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: 
         preprocessing=bench.modality.preprocessing,
         plan=read_json(Plan, built.plans / plan_name(runtime)),
         session={"intra_op_num_threads": recipe.validate.threads},
-        metrics={"validation_accuracy": facts["accuracy"], "validation_drop": facts["drop"]},
+        metrics={f"validation_{bench.judge.metric}": facts["quality"], "validation_drop": facts["drop"]},
         provenance={
             "edgesmith": __version__,
             "model": recipe.model if recipe.tokenizer is None else f"{recipe.model}, from random weights",

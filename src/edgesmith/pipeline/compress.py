@@ -129,7 +129,7 @@ class _Run:
             )
             for seed in range(first, first + config.restarts)
         ]
-        record, path = max(runs, key=lambda run: float(run[0].facts["accuracy"]))
+        record, path = max(runs, key=lambda run: float(run[0].facts["quality"]))
         if len(runs) > 1:
             self.progress.say(f"the teacher is that of {path.name}, the best on validation rows")
         tuned = opened.modality.reload(path / MODEL_FOLDER)

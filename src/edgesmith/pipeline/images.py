@@ -70,7 +70,9 @@ class ImageModality(Modality):
 
     def linear_baseline(self) -> float:
         train, test = self.splits.train, self.splits.test
-        return linear_pixels(self._thumbnails(train), train.labels, self._thumbnails(test), test.labels)
+        return linear_pixels(
+            self._thumbnails(train), train.labels, self._thumbnails(test), test.labels, judge=self.judge
+        )
 
     def _thumbnails(self, examples: ImageExamples) -> npt.NDArray[np.uint8]:
         """(N, H, W, C) of `BASELINE_SIZE`."""

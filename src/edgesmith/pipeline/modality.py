@@ -19,7 +19,7 @@ from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, save_classifier
 from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, VocabularyCoverage
-from edgesmith.runtime import Predictor
+from edgesmith.runtime import Judge, Predictor
 from edgesmith.search.vocabulary import Vocabulary
 
 Reader = PreTrainedTokenizerBase | BaseImageProcessor
@@ -34,6 +34,7 @@ class Modality(ABC):
         trims_losslessly: whether `trim` alone leaves the outputs on training rows as they are.
         vocabulary: which tokens students keep, as in `PruneConfig`; None where inputs are no tokens.
         vocabulary_size: how many these are.
+        judge: of the task.
         preprocessing: of images, for the bundle.
     """
 
@@ -45,6 +46,7 @@ class Modality(ABC):
 
     def __init__(self, recipe: Recipe, splits: Splits[Any]) -> None:
         self.recipe, self.splits = recipe, splits
+        self.judge = Judge.of(recipe.task, recipe.metric)
 
     @property
     def vocabulary_size(self) -> int:
@@ -146,7 +148,7 @@ class Modality(ABC):
         """What trimming does to validation and test rows; None where nothing is trimmed.
 
         Args:
-            teacher, artifact: predicted class of each test row, (N,).
+            teacher, artifact: answers to the test rows, (N,).
         """
         return None
 
@@ -160,7 +162,7 @@ class Modality(ABC):
 
     @abstractmethod
     def linear_baseline(self) -> float:
-        """Test accuracy of a linear model without a transformer."""
+        """Quality on test rows of a linear model without a transformer."""
 
     @abstractmethod
     def write_inputs(self, examples: Any, folder: Path) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgesmith.compress.distill import TaskLoss, predict_logits
+from edgesmith.compress.distill import TaskLoss
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
@@ -22,7 +22,7 @@ from edgesmith.compress.quantize import (
 from edgesmith.compress.structure import keep_layers
 from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
-from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, accuracy
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import TeachingConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
@@ -49,6 +49,7 @@ def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
         seed=seed,
         progress=bench.progress,
         title="fine-tuning the teacher",
+        judge=bench.judge,
     )
     bench.modality.save(model, folder / MODEL_FOLDER)
     return StepResult(
@@ -73,7 +74,7 @@ def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder
     if len(layers) == len(bench.teacher.layers):
         bench.modality.save(bench.teacher, folder / MODEL_FOLDER)
         return StepResult(
-            {"accuracy": bench.teacher_accuracy, "layers": layers},
+            {"quality": bench.teacher_quality, "layers": layers},
             ("every layer stays, so there is nothing to distil before pruning",),
         )
     kept = ", ".join(str(layer) for layer in layers)
@@ -101,6 +102,7 @@ def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder
         seed=bench.recipe.seed,
         progress=bench.progress,
         title=f"distilling {candidate.structure.depth} layers",
+        judge=bench.judge,
         loss=loss,
         beside=loss.beside,
     )
@@ -120,7 +122,7 @@ def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
         return StepResult({"gap": None}, (f"{story}: too few of one kind to compare",))
     structure, _ = bench.rungs[PROBE]
     student, facts, _ = _short_training(bench, structure, "trying the vocabulary", folder)
-    lost = bench.lost(predict_logits(student, bench.student_validation_rows).argmax(-1))
+    lost = bench.lost(bench.answers(student, bench.student_validation_rows))
     gap = Gap.of(lost[unseen], lost[rest])
     return StepResult(
         facts | {"gap": gap},
@@ -147,13 +149,13 @@ def _short_training(
     rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
     config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
     result = _recover(bench, structure, student, rows, config, title, folder)
-    return student, _training_facts(result) | {"drop": bench.teacher_accuracy - result.score}, reasons
+    return student, _training_facts(result) | {"drop": bench.teacher_quality - result.score}, reasons
 
 
 def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) -> StepResult:
     """Removes heads, neurons and, of texts, tokens and embedding rank from the distilled student, and recovers it."""
     student, reasons = _pruned(bench, candidate.structure, bench.load_student(parent / MODEL_FOLDER))
-    before = _validation_accuracy(bench, student)
+    before = _validation_quality(bench, student)
     rows, config = list(range(len(bench.student_train_rows))), bench.recipe.prune.recovery
     title = f"recovering '{candidate.name}'"
     result = _recover(bench, candidate.structure, student, rows, config, title, folder)
@@ -161,7 +163,7 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
     facts = (
         _training_facts(result)
         | {
-            "accuracy_before_recovery": before,
+            "quality_before_recovery": before,
             "parameters": sum(parameter.numel() for parameter in student.parameters()),
         }
         | bench.modality.trim_facts()
@@ -273,7 +275,7 @@ def _recover(
 ) -> TrainingResult:
     """Distils a pruned student on some training rows; one that still computes what the teacher does is left alone."""
     if _is_lossless(bench, structure):
-        return TrainingResult(score=_validation_accuracy(bench, student), curve=(), steps=0, wall_s=0.0)
+        return TrainingResult(score=_validation_quality(bench, student), curve=(), steps=0, wall_s=0.0)
     loss = TaskLoss(
         student,
         bench.teacher,
@@ -302,14 +304,14 @@ def _is_lossless(bench: Workbench, structure: Structure) -> bool:
     return is_whole and structure.embedding_rank is None and bench.modality.trims_losslessly
 
 
-def _validation_accuracy(bench: Workbench, student: CompactEncoder) -> float:
+def _validation_quality(bench: Workbench, student: CompactEncoder) -> float:
     rows = bench.student_validation_rows
-    return accuracy(predict_logits(student, rows).argmax(-1), rows)
+    return bench.quality(bench.answers(student, rows), rows)
 
 
 def _training_facts(result: TrainingResult) -> dict[str, Any]:
     return {
-        "accuracy": result.score,
+        "quality": result.score,
         "steps": result.steps,
         "curve": [list(point) for point in result.curve],
     }

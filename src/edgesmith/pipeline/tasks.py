@@ -24,7 +24,7 @@ from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
 from edgesmith.recipe import Recipe
-from edgesmith.records import RANDOM_WEIGHTS, ZOO, find_zoo_model, is_zoo_name
+from edgesmith.records import RANDOM_WEIGHTS, SCORED_TASK, ZOO, find_zoo_model, is_zoo_name
 
 IMAGE_RUNTIMES = ("onnxruntime",)
 """Those whose exporter and session take pixels."""
@@ -52,7 +52,7 @@ def open_task(recipe: Recipe) -> Opened:
         EdgesmithError: data or model cannot be used, or not together.
     """
     _check_zoo(recipe)
-    opened = {"text-classification": _open_texts, "image-classification": _open_images}[recipe.task](recipe)
+    opened = (_open_images if recipe.task == "image-classification" else _open_texts)(recipe)
     shape = shape_of(opened.model.config)
     for config in (recipe.distill, recipe.prune.recovery):
         check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
@@ -69,7 +69,7 @@ def _check_zoo(recipe: Recipe) -> None:
                 f"{', '.join(ZOO)}. Leave --tokenizer out."
             )
         return
-    if recipe.task != "text-classification":
+    if recipe.task == "image-classification":
         raise RecipeError(f"{name} reads texts; the task is {recipe.task}. Give a model of images.")
     family_of(zoo_config(ZOO[name]))
     if tokenizer is None:
@@ -86,7 +86,7 @@ def _hint(name: str) -> str:
 
 
 def _open_texts(recipe: Recipe) -> Opened:
-    splits = load_splits(recipe.data, recipe.seed)
+    splits = load_splits(recipe.data, recipe.seed, scores=recipe.task == SCORED_TASK)
     if recipe.tokenizer is not None:
         splits = replace(
             splits, notes=(*splits.notes, f"{recipe.model} is of the zoo: it has random weights")

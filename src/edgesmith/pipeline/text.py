@@ -216,6 +216,7 @@ class TextModality(Modality):
             seen={token for ids in self.train_rows.input_ids for token in ids},
             teacher=teacher,
             artifact=artifact,
+            judge=self.judge,
             resamples=self.recipe.validate.resamples,
             seed=self.recipe.seed,
         )
@@ -230,7 +231,7 @@ class TextModality(Modality):
 
     def linear_baseline(self) -> float:
         train, test = self.splits.train, self.splits.test
-        return bag_of_words(_joined(train), train.labels, _joined(test), test.labels)
+        return bag_of_words(_joined(train), train.labels, _joined(test), test.labels, judge=self.judge)
 
     def write_inputs(self, examples: TextExamples, folder: Path) -> list[str]:
         columns = {"text": examples.texts} | ({"pair": examples.pairs} if examples.pairs else {})

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgesmith.compress.distill import predict_logits
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.measure.guards import run_guards
 from edgesmith.measure.latency import time_interleaved
@@ -25,16 +24,16 @@ from edgesmith.measure.memory import peak_rss_of
 from edgesmith.measure.quality import compare
 from edgesmith.measure.size import Sizes, folder_bytes, fp32_safetensors_bytes
 from edgesmith.measure.verdict import Evidence
-from edgesmith.pipeline.artifacts import Baseline, feeds_of, predict_with_runtime
-from edgesmith.pipeline.bench import Workbench, accuracy
+from edgesmith.pipeline.artifacts import Baseline, answer_with_runtime, feeds_of
+from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Latencies
 from edgesmith.report.units import counted
 from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.load import load_bundle
 from edgesmith.runtime.predictor import open_session
 
-Classes = NDArray[np.integer]
 EAGER = "eager"
 LOADS = 5
 
@@ -63,14 +62,14 @@ def validate(bench: Workbench, artifacts: Sequence[Artifact], folder: Path) -> S
     test, settings = bench.splits.test, bench.recipe.validate
     rows = bench.modality.encode(test)
     bench.progress.say(f"{len(rows):,} test rows: teacher, artifact and the teacher in INT8")
-    teacher = predict_logits(bench.teacher, rows).argmax(-1).numpy()
-    answers = {artifact.runtime: _answers(bench, artifact) for artifact in artifacts}
+    teacher = bench.answers(bench.teacher, rows)
+    outputs = {artifact.runtime: _logits(bench, artifact) for artifact in artifacts}
     timed = rows.sample(settings.inputs, bench.recipe.seed)
     latencies = _time(bench, artifacts, rows, timed)
     bow_baseline = bench.modality.linear_baseline()
     facts = {}
     for artifact in artifacts:
-        logits, own = answers[artifact.runtime], latencies[artifact.runtime]
+        logits, own = outputs[artifact.runtime], latencies[artifact.runtime]
         rss = _peak_rss(bench, timed, artifact.bundle)
         facts[artifact.runtime] = {
             "evidence": _weigh(bench, artifact, teacher, logits, own, rows, bow_baseline, rss),
@@ -78,7 +77,7 @@ def validate(bench: Workbench, artifacts: Sequence[Artifact], folder: Path) -> S
             "int8_model_size_bytes": artifact.baseline.int8.stat().st_size,
         }
         file = folder / predictions_name(artifact.runtime)
-        _write_predictions(file, bench, teacher, logits.argmax(axis=-1))
+        _write_predictions(file, bench, teacher, bench.judge.answers(logits))
     return StepResult(
         {"runtimes": facts},
         (
@@ -93,7 +92,7 @@ def predictions_name(runtime: str) -> str:
     return f"predictions-{runtime}.csv"
 
 
-def _answers(bench: Workbench, artifact: Artifact) -> NDArray[np.float32]:
+def _logits(bench: Workbench, artifact: Artifact) -> NDArray[np.float32]:
     """(N, labels) logits of the test split from the bundle."""
     with load_bundle(artifact.bundle, threads=bench.recipe.validate.threads) as predictor:
         return bench.modality.answer(predictor, bench.splits.test)
@@ -102,7 +101,7 @@ def _answers(bench: Workbench, artifact: Artifact) -> NDArray[np.float32]:
 def _weigh(
     bench: Workbench,
     artifact: Artifact,
-    teacher: Classes,
+    teacher: Answers,
     logits: NDArray[np.float32],
     latencies: Latencies,
     rows: EncodedRows,
@@ -116,10 +115,10 @@ def _weigh(
         logits: (N, labels) those of the bundle.
         rows: the test split as the teacher reads it.
     """
-    settings, labels = bench.recipe.validate, np.array(rows.labels)
-    bundle = open_bundle(artifact.bundle)
+    settings, truth = bench.recipe.validate, np.array(rows.labels)
+    bundle, answers = open_bundle(artifact.bundle), bench.judge.answers(logits)
     quality = compare(
-        teacher, logits.argmax(axis=-1), labels, resamples=settings.resamples, seed=bench.recipe.seed
+        teacher, answers, truth, judge=bench.judge, resamples=settings.resamples, seed=bench.recipe.seed
     )
     sizes = Sizes(
         device=folder_bytes(artifact.bundle),
@@ -128,7 +127,8 @@ def _weigh(
     )
     guards = run_guards(
         logits,
-        labels,
+        answers,
+        truth,
         agreement=quality.agreement,
         min_agreement=settings.min_agreement,
         sizes=sizes,
@@ -137,14 +137,14 @@ def _weigh(
         stored=artifact.stored,
     )
     title = f"the teacher in INT8 on {artifact.runtime}"
-    int8 = predict_with_runtime(bench, artifact.runtime, artifact.baseline.int8, rows, title)
+    int8 = answer_with_runtime(bench, artifact.runtime, artifact.baseline.int8, rows, title)
     return Evidence(
         runtime=artifact.runtime,
         quality=quality,
         sizes=sizes,
         latencies=latencies,
         guards=tuple(guards),
-        int8_baseline=accuracy(int8, rows),
+        int8_baseline=bench.quality(int8, rows),
         bow_baseline=bow_baseline,
         validation_drop=artifact.validation_drop,
         test_is_held_out=bench.splits.test_is_held_out,
@@ -152,7 +152,7 @@ def _weigh(
         peak_rss_bytes=peak_rss_bytes,
         bundle="",
         wall_s={},
-        coverage=bench.modality.coverage(teacher, logits.argmax(axis=-1)),
+        coverage=bench.modality.coverage(teacher, answers),
     )
 
 
@@ -237,12 +237,15 @@ def _peak_rss(bench: Workbench, rows: list[int], bundle: Path) -> int:
         return peak_rss_of([sys.executable, str(bundle / "run.py"), *arguments])
 
 
-def _write_predictions(path: Path, bench: Workbench, teacher: Classes, artifact: Classes) -> None:
+def _write_predictions(path: Path, bench: Workbench, teacher: Answers, artifact: Answers) -> None:
     """The test split with both answers, (N,) each: ``run.py`` must give the artifact's again."""
     names, test = bench.splits.label_names, bench.splits.test
     columns = bench.modality.describe(test)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, "label", "teacher", "artifact"])
-        answers = ([names[index] for index in indices] for indices in (test.labels, teacher, artifact))
+        answers = (
+            values if bench.judge.has_scores else [names[index] for index in values]
+            for values in (test.labels, teacher, artifact)
+        )
         writer.writerows(zip(*columns.values(), *answers, strict=True))

@@ -17,6 +17,7 @@ from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
+from edgesmith.records.task import METRICS_OF, SCORED_TASK, MetricName, Task, metrics_of
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
 from edgesmith.records.zoo import (
     RANDOM_WEIGHTS,
@@ -30,7 +31,9 @@ from edgesmith.records.zoo import (
 
 __all__ = [
     "MANIFEST_NAME",
+    "METRICS_OF",
     "RANDOM_WEIGHTS",
+    "SCORED_TASK",
     "STEP_RECORD_NAME",
     "ZOO",
     "BottleneckShape",
@@ -47,6 +50,7 @@ __all__ = [
     "LayerPlan",
     "Manifest",
     "Measurement",
+    "MetricName",
     "Percentiles",
     "Plan",
     "Prediction",
@@ -57,6 +61,7 @@ __all__ = [
     "SilentProgress",
     "StepRecord",
     "Structure",
+    "Task",
     "TensorSpec",
     "TextCoverage",
     "Verdict",
@@ -67,6 +72,7 @@ __all__ = [
     "find_zoo_model",
     "from_dict",
     "is_zoo_name",
+    "metrics_of",
     "read_json",
     "seal_of",
     "to_dict",

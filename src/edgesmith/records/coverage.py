@@ -41,7 +41,7 @@ class RowGroup:
     artifact: float
     drop: float
     drop_ci95: tuple[float, float]
-    mcnemar_p: float
+    mcnemar_p: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

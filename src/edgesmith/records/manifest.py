@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from edgesmith.records._schema import from_dict, to_dict
 from edgesmith.records.plan import Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
+from edgesmith.records.task import Task
 
 MANIFEST_VERSION = 1
 MANIFEST_NAME = "manifest.json"
@@ -46,7 +47,7 @@ class Manifest:
     """
 
     runtime: str
-    task: str
+    task: Task
     model: str
     files: tuple[FileEntry, ...]
     inputs: tuple[TensorSpec, ...]

@@ -36,12 +36,12 @@ class Verdict:
         failed_budgets: the limits that were not, with value and limit.
         failed_guards: what makes the artifact unusable whatever its budgets (`measure.guards`).
         metric: name of the task's metric.
-        teacher, artifact: its value on the test split, as fractions.
+        teacher, artifact: its value on the test split, 1 at best.
         n_test: rows of the test split.
         drop: teacher minus artifact on the same rows; positive is a loss.
         drop_ci95: paired bootstrap interval of the drop.
-        mcnemar_p: exact McNemar p of the two accuracies.
-        agreement: fraction of test rows with the same label from teacher and artifact.
+        mcnemar_p: exact McNemar p of the two accuracies; None for scores.
+        agreement: fraction of test rows with the same label from teacher and artifact; of scores Pearson's correlation.
         test_is_held_out: False where the data had no test split and one was carved.
         validation_drop: the drop on validation rows, which the decisions were made on.
         bundle: folder of the artifact, relative to the run.
@@ -55,7 +55,7 @@ class Verdict:
         int8_latency_ratio: p50 of the uncompressed INT8 model / p50 of the artifact.
         eager_latency_ratio: p50 of FP32 PyTorch eager / p50 of the artifact.
         int8_baseline: metric of the uncompressed INT8 model on the test split.
-        bow_baseline: metric of logistic regression on the test split: on TF-IDF of words, or on small pixels.
+        bow_baseline: metric of a linear model on the test split: of TF-IDF of words, or of small pixels.
         load_ms: median time to open the artifact.
         peak_rss_bytes: peak resident memory of a fresh process that loads the artifact and answers every timed input.
         wall_s: seconds by step.
@@ -75,7 +75,7 @@ class Verdict:
     n_test: int
     drop: float
     drop_ci95: tuple[float, float]
-    mcnemar_p: float
+    mcnemar_p: float | None
     agreement: float
     test_is_held_out: bool
     validation_drop: float

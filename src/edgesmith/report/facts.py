@@ -16,6 +16,7 @@ PACKAGES = {"litert": "ai-edge-litert"}
 IMAGES = "image-classification"
 LINEAR_BASELINES = {
     "text-classification": ("bag of words", "a bag of words (TF-IDF and logistic regression)"),
+    "text-regression": ("bag of words", "a bag of words (TF-IDF and ridge regression)"),
     IMAGES: ("8 x 8 pixels", "logistic regression on 8 x 8 pixels"),
 }
 """Task -> what `Verdict.bow_baseline` is, in few words and in more."""
@@ -128,11 +129,11 @@ def comparison(run: Run) -> Table:
     """The artifact beside what it has to beat."""
     verdict = run.verdict
     size, teacher_size = megabytes(verdict.model_size_bytes), megabytes(verdict.baseline_size_bytes)
-    int8_size, int8_accuracy = megabytes(run.int8_model_size_bytes), percent(verdict.int8_baseline)
+    int8_size, int8_quality = megabytes(run.int8_model_size_bytes), percent(verdict.int8_baseline)
     head = (
         ("artifact", "artifact", percent(verdict.artifact), size, NONE),
         ("fp32", "teacher FP32", percent(verdict.teacher), teacher_size, times(verdict.latency_ratio)),
-        ("int8", "teacher INT8", int8_accuracy, int8_size, times(verdict.int8_latency_ratio)),
+        ("int8", "teacher INT8", int8_quality, int8_size, times(verdict.int8_latency_ratio)),
         ("eager", "teacher PyTorch", "same", teacher_size, times(verdict.eager_latency_ratio)),
     )
     rows = [(*cells, *_latency(run, name), ratio) for name, *cells, ratio in head]
@@ -216,7 +217,7 @@ def details(verdict: Verdict) -> Table:
     """Other measured values of the artifact."""
     rows = (
         ("agreement with the teacher", percent(verdict.agreement)),
-        ("McNemar's p (exact)", f"{verdict.mcnemar_p:.3g}"),
+        ("McNemar's p (exact)", NONE if verdict.mcnemar_p is None else f"{verdict.mcnemar_p:.3g}"),
         ("drop on validation rows, which decisions were made on", points(verdict.validation_drop)),
         ("everything the device loads", megabytes(verdict.size_bytes)),
         ("time to open", milliseconds(verdict.load_ms)),

@@ -56,7 +56,7 @@ class Run:
         latencies: all artifacts of the interleaved run, from the facts of ``06-validate``.
         int8_model_size_bytes: weights and graph of the teacher quantized only; from the same facts.
         teacher_parts: component of the teacher -> parameters, from the facts of ``01-analyze``.
-        teacher_validation_accuracy: from the same facts.
+        teacher_validation_quality: from the same facts.
         weight_bytes: folder of a step -> bytes of the FP32 weights it left; without those that were removed since.
         tensors: of the chosen candidate after pruning: name -> shape; empty where its weights were removed since.
     """
@@ -71,7 +71,7 @@ class Run:
     latencies: Latencies
     int8_model_size_bytes: int
     teacher_parts: dict[str, int]
-    teacher_validation_accuracy: float
+    teacher_validation_quality: float
     weight_bytes: dict[str, int]
     tensors: dict[str, tuple[int, ...]]
 
@@ -93,7 +93,7 @@ def load_run(path: str | Path) -> Run:
     candidates = _candidates(path / "candidates.json")
     verdict = read_json(Verdict, path / VERDICT_NAME)
     latencies, int8_model_size_bytes = _validate_facts(path, steps, verdict.runtime)
-    parts, teacher_validation_accuracy = _analyze_facts(path, steps)
+    parts, teacher_validation_quality = _analyze_facts(path, steps)
     return Run(
         path=path,
         recipe=Recipe.load(path / RECIPE_NAME),
@@ -105,7 +105,7 @@ def load_run(path: str | Path) -> Run:
         latencies=latencies,
         int8_model_size_bytes=int8_model_size_bytes,
         teacher_parts=parts,
-        teacher_validation_accuracy=teacher_validation_accuracy,
+        teacher_validation_quality=teacher_validation_quality,
         weight_bytes=_weight_bytes(path, steps),
         tensors=_tensors(path, candidates),
     )
@@ -169,15 +169,15 @@ def _tensors(path: Path, candidates: tuple[Candidate, ...]) -> dict[str, tuple[i
 
 
 def _analyze_facts(path: Path, steps: dict[str, StepRecord]) -> tuple[dict[str, int], float]:
-    """The teacher's components with their parameters, and its accuracy on validation rows."""
+    """The teacher's components with their parameters, and its quality on validation rows."""
     facts = steps[ANALYZE_STEP].facts if ANALYZE_STEP in steps else {}
     expected = {
         "parts": isinstance(facts.get("parts"), list),
-        "teacher_validation_accuracy": isinstance(facts.get("teacher_validation_accuracy"), float),
+        "teacher_validation_quality": isinstance(facts.get("teacher_validation_quality"), float),
     }
     place = f"{path / ANALYZE_STEP / STEP_RECORD_NAME}: facts"
     _check_present([key for key, is_there in expected.items() if not is_there], place, ANALYZE_STEP, facts)
-    return {part["name"]: part["parameters"] for part in facts["parts"]}, facts["teacher_validation_accuracy"]
+    return {part["name"]: part["parameters"] for part in facts["parts"]}, facts["teacher_validation_quality"]
 
 
 def _validate_facts(path: Path, steps: dict[str, StepRecord], runtime: str) -> tuple[Latencies, int]:

@@ -111,13 +111,13 @@ class Stage:
 
     Attributes:
         size_bytes: of the file that holds the weights.
-        accuracy: on validation rows.
+        quality: on validation rows.
         p50_ms: in the interleaved run.
     """
 
     name: str
     size_bytes: int | None
-    accuracy: float | None
+    quality: float | None
     p50_ms: float | None = None
 
 
@@ -127,13 +127,13 @@ def stages(run: Run) -> list[Stage]:
     teacher = Stage(
         name="teacher, FP32",
         size_bytes=verdict.baseline_size_bytes,
-        accuracy=run.teacher_validation_accuracy,
+        quality=run.teacher_validation_quality,
         p50_ms=samples["fp32"].p50,
     )
     artifact = Stage(
         name="artifact",
         size_bytes=verdict.model_size_bytes,
-        accuracy=run.teacher_validation_accuracy - verdict.validation_drop,
+        quality=run.teacher_validation_quality - verdict.validation_drop,
         p50_ms=samples["artifact"].p50,
     )
     return [teacher, *_between(run), artifact]
@@ -150,8 +150,8 @@ def _between(run: Run) -> Iterator[Stage]:
     }
     for folder, name in folders.items():
         if folder in run.steps:
-            accuracy = run.steps[folder].facts.get("accuracy")
-            yield Stage(name=name, size_bytes=run.weight_bytes.get(folder), accuracy=accuracy)
+            quality = run.steps[folder].facts.get("quality")
+            yield Stage(name=name, size_bytes=run.weight_bytes.get(folder), quality=quality)
 
 
 def path(run: Run) -> Table:
@@ -160,7 +160,7 @@ def path(run: Run) -> Table:
         (
             stage.name,
             NONE if stage.size_bytes is None else megabytes(stage.size_bytes),
-            NONE if stage.accuracy is None else percent(stage.accuracy),
+            NONE if stage.quality is None else percent(stage.quality),
             NONE if stage.p50_ms is None else milliseconds(stage.p50_ms),
         )
         for stage in stages(run)

@@ -2,8 +2,9 @@
 
 from edgesmith.runtime.bundle import TOKENIZER_NAME, Bundle, open_bundle
 from edgesmith.runtime.image import ImageEncoder
+from edgesmith.runtime.judge import Judge
 from edgesmith.runtime.load import load_bundle
-from edgesmith.runtime.metrics import METRICS, metric_of
+from edgesmith.runtime.metrics import METRICS
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
 from edgesmith.runtime.predictor import Predictor
 from edgesmith.runtime.text import Answer, TextEncoder, decode_labels, softmax
@@ -14,12 +15,12 @@ __all__ = [
     "Answer",
     "Bundle",
     "ImageEncoder",
+    "Judge",
     "OnnxRuntimeSession",
     "Predictor",
     "TextEncoder",
     "decode_labels",
     "load_bundle",
-    "metric_of",
     "open_bundle",
     "softmax",
 ]

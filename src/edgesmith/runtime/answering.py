@@ -14,7 +14,7 @@ from typing import Any
 
 from edgesmith.errors import EdgesmithError, MissingExtraError
 from edgesmith.runtime.predictor import Predictor
-from edgesmith.runtime.text import Answer
+from edgesmith.runtime.text import Answer, Score
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +63,9 @@ def answer_all(predictor: Predictor, rows: Iterable[tuple[Any, Any]], options: a
         )
 
 
-def _timed_answers(predictor: Predictor, rows: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Answer, float]]:
+def _timed_answers(
+    predictor: Predictor, rows: Iterable[tuple[Any, Any]]
+) -> Iterator[tuple[Answer | Score, float]]:
     """Each row's answer and its milliseconds; the first row is answered once before, untimed, to warm up."""
     for number, (text, pair) in enumerate(rows):
         if number == 0:
@@ -73,7 +75,9 @@ def _timed_answers(predictor: Predictor, rows: Iterable[tuple[Any, Any]]) -> Ite
         yield answer, (time.perf_counter() - start) * 1e3
 
 
-def _format(answer: Answer, options: argparse.Namespace) -> str:
+def _format(answer: Answer | Score, options: argparse.Namespace) -> str:
     if options.json:
         return json.dumps(asdict(answer))
+    if isinstance(answer, Score):
+        return f"{answer.score:.4f}"
     return answer.label if options.file is not None else f"{answer.label}\t{answer.probability:.4f}"

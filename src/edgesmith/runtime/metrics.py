@@ -1,4 +1,4 @@
-"""Metrics of predicted labels, in numpy alone, so that a board can compute them."""
+"""Metrics of predicted classes and scores, in numpy alone, so that a board can compute them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.errors import MeasureError, UnsupportedError, choose_from
+from edgesmith.errors import MeasureError
 
 Labels = npt.NDArray[np.integer[Any]]
+Scores = npt.NDArray[np.floating[Any]]
 
 
 def accuracy(predicted: Labels, labels: Labels) -> float:
@@ -42,27 +43,48 @@ def matthews_corrcoef(predicted: Labels, labels: Labels) -> float:
     return float(np.sum(guessed * actual) / norm) if norm else 0.0
 
 
-def _check(predicted: Labels, labels: Labels) -> None:
+def pearson(predicted: Scores, scores: Scores) -> float:
+    """Pearson's correlation of (N,) scores, and 0 where either side is constant."""
+    _check(predicted, scores)
+    ours, theirs = (side.astype(np.float64) - side.mean(dtype=np.float64) for side in (predicted, scores))
+    norm = np.sqrt(np.sum(ours**2) * np.sum(theirs**2))
+    return float(np.sum(ours * theirs) / norm) if norm else 0.0
+
+
+def spearman(predicted: Scores, scores: Scores) -> float:
+    """Spearman's correlation of (N,) scores: Pearson's of their ranks, equal scores sharing the mean of theirs."""
+    _check(predicted, scores)
+    return pearson(_ranks(predicted), _ranks(scores))
+
+
+def pearson_spearman(predicted: Scores, scores: Scores) -> float:
+    """Mean of both correlations, by which GLUE ranks STS-B (Wang et al. 2018, arXiv:1804.07461, section 3.2)."""
+    return (pearson(predicted, scores) + spearman(predicted, scores)) / 2
+
+
+def _ranks(scores: Scores) -> Scores:
+    """(N,) from 0."""
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)  # of each distinct score, one past its last rank
+    return (last - (counts + 1) / 2)[place]
+
+
+def _check(predicted: Labels | Scores, labels: Labels | Scores) -> None:
     if predicted.ndim != 1 or predicted.shape != labels.shape or not labels.size:
         raise MeasureError(
-            f"predicted labels of shape {predicted.shape} and true labels of shape {labels.shape}; "
+            f"predictions of shape {predicted.shape} and true labels of shape {labels.shape}; "
             "expected the same number of both, at least one."
         )
 
 
-Metric = Callable[[Labels, Labels], float]
+Metric = Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
 
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "f1": f1_binary,
     "matthews_corrcoef": matthews_corrcoef,
+    "pearson": pearson,
+    "spearman": spearman,
+    "pearson_spearman": pearson_spearman,
 }
-
-_METRIC_OF_TASK = {"text-classification": "accuracy", "image-classification": "accuracy"}
-
-
-def metric_of(task: str) -> str:
-    """Name in `METRICS` of what a task is judged by."""
-    if task not in _METRIC_OF_TASK:
-        raise UnsupportedError(choose_from("task", task, _METRIC_OF_TASK))
-    return _METRIC_OF_TASK[task]
+"""Name -> value for (N,) predictions and (N,) truths."""

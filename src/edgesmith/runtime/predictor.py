@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgesmith.errors import BundleError, DataError, UnsupportedError, choose_from
+from edgesmith.records.task import SCORED_TASK
 from edgesmith.runtime.bundle import Bundle
 from edgesmith.runtime.litert import LiteRTSession
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
-from edgesmith.runtime.text import Answer, decode_labels, require_one_each
+from edgesmith.runtime.text import Answer, Score, decode_labels, decode_scores, require_one_each
 
 SESSIONS: dict[str, type[OnnxRuntimeSession] | type[LiteRTSession]] = {
     "onnxruntime": OnnxRuntimeSession,
@@ -66,8 +67,8 @@ class Predictor:
             manifest.runtime, bundle.model_path, threads=threads, settings=manifest.session
         )
 
-    def predict(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> list[Answer]:
-        """The most probable label of each input; a single one is a list of one.
+    def predict(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> list[Answer] | list[Score]:
+        """The most probable label, or the score, of each input; a single one is a list of one.
 
         Args:
             inputs: texts; or images, each a file's path or content, a PIL image, or an array (`ImageEncoder`).
@@ -76,7 +77,11 @@ class Predictor:
         Raises:
             DataError: a text is no string, an image cannot be read, or `pairs` has another length than `inputs`.
         """
-        return decode_labels(self.logits(inputs, pairs, batch_size), self.bundle.manifest.labels)
+        logits = self.logits(inputs, pairs, batch_size)
+        manifest = self.bundle.manifest
+        return (
+            decode_scores(logits) if manifest.task == SCORED_TASK else decode_labels(logits, manifest.labels)
+        )
 
     def logits(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> npt.NDArray[np.float32]:
         """Logits of each input in the order given, (N, labels); texts are padded to the longest of their batch."""

@@ -24,6 +24,13 @@ class Answer:
     probability: float
 
 
+@dataclass(frozen=True)
+class Score:
+    """The number that answers one input."""
+
+    score: float
+
+
 class TextEncoder:
     """Turns texts into the feeds of a BERT-family graph.
 
@@ -123,6 +130,20 @@ def softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     shifted = np.asarray(logits, np.float64)
     exponentials = np.exp(shifted - shifted.max(axis=-1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=-1, keepdims=True))
+
+
+def decode_scores(logits: npt.NDArray[np.floating[Any]]) -> list[Score]:
+    """The only output of each row, (B, 1).
+
+    Raises:
+        BundleError: there are more.
+    """
+    if logits.ndim != 2 or logits.shape[1] != 1:
+        raise BundleError(
+            f"the model's output has shape {logits.shape}; expected (batch, 1), a score for each input. "
+            "Export the model again."
+        )
+    return [Score(float(row[0])) for row in logits]
 
 
 def decode_labels(logits: npt.NDArray[np.floating[Any]], labels: Sequence[str]) -> list[Answer]:

@@ -21,8 +21,8 @@ class GroupLoss:
     error: float
 
     @staticmethod
-    def of(lost: npt.NDArray[np.int64]) -> GroupLoss:
-        """From the loss of every row, -1, 0 or 1; two rows or more."""
+    def of(lost: npt.NDArray[np.float64]) -> GroupLoss:
+        """From the loss of every row, of classes -1, 0 or 1; two rows or more."""
         return GroupLoss(
             rows=len(lost), mean=float(lost.mean()), error=sqrt(float(lost.var(ddof=1)) / len(lost))
         )

@@ -37,8 +37,8 @@ class Gap:
     error: float
 
     @staticmethod
-    def of(unseen: npt.NDArray[np.int64], rest: npt.NDArray[np.int64]) -> Gap:
-        """From the loss of every row, -1, 0 or 1, in each of two groups."""
+    def of(unseen: npt.NDArray[np.float64], rest: npt.NDArray[np.float64]) -> Gap:
+        """From the loss of every row, for classes -1, 0 or 1, in each of two groups."""
         ours, others = GroupLoss.of(unseen), GroupLoss.of(rest)
         return Gap(unseen=ours.mean, rest=others.mean, error=hypot(ours.error, others.error))
 

@@ -1,0 +1,26 @@
+"""The tasks, and the metrics that each can be judged by."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Task = Literal["text-classification", "text-regression", "image-classification"]
+
+MetricName = Literal["accuracy", "f1", "matthews_corrcoef", "pearson_spearman", "pearson", "spearman"]
+
+_OF_CLASSES: tuple[MetricName, ...] = ("accuracy", "f1", "matthews_corrcoef")
+
+METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
+    "text-classification": _OF_CLASSES,
+    "text-regression": ("pearson_spearman", "pearson", "spearman"),
+    "image-classification": _OF_CLASSES,
+}
+"""The first judges unless another is named."""
+
+SCORED_TASK: Task = "text-regression"
+"""The one whose answers are numbers."""
+
+
+def metrics_of(task: Task, labels: int) -> tuple[MetricName, ...]:
+    """Those that fit a number of classes: F1 is that of the second of two."""
+    return tuple(name for name in METRICS_OF[task] if name != "f1" or labels == 2)

@@ -171,7 +171,7 @@ def test_the_best_checkpoint_is_restored(tmp_path):
     ],
 )
 def test_the_last_weights_are_kept_unless_others_are_better_beyond_chance(accuracies, kept):
-    assert kept_score(accuracies, "accuracy", 400) == kept
+    assert kept_score(accuracies, ACCURACY, 400) == kept
 
 
 def test_a_lead_that_may_be_chance_does_not_bring_earlier_weights_back(tmp_path):

@@ -75,7 +75,7 @@ def hidden_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Tensor
         finally:
             for hook in hooks:
                 hook.remove()
-        loss = F.cross_entropy(logits.float(), batch["labels"], reduction="sum")
+        loss = label_loss(logits, batch["labels"], reduction="sum")
         (gradient,) = torch.autograd.grad(loss, [gates])
         total += gradient.pow(2).sum(dim=(0, 1))
     return total

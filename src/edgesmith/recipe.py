@@ -118,6 +118,7 @@ class DistillConfig(TrainingConfig):
         hidden_weight: weight of the mean squared error between normalised hidden states of matched layers.
         augmented_rows: fraction of each batch's rows in which words give way to near ones, for the teacher to label.
         replaced_words: fraction of the words in such a row.
+        joined_batches: fraction of the batches whose rows, single texts, join in pairs, for the teacher to label.
     """
 
     temperature: float = 2.0
@@ -125,6 +126,7 @@ class DistillConfig(TrainingConfig):
     hidden_weight: float = 1.0
     augmented_rows: float = 0.7
     replaced_words: float = 0.3
+    joined_batches: float = 0.0
     epochs: float = 1.0
     learning_rate: float = 2e-4
 
@@ -135,6 +137,7 @@ class DistillConfig(TrainingConfig):
         _require(self.hidden_weight >= 0, "hidden_weight", self.hidden_weight, "0 or more")
         _require(0 <= self.augmented_rows <= 1, "augmented_rows", self.augmented_rows, "0 to 1")
         _require(0 <= self.replaced_words <= 1, "replaced_words", self.replaced_words, "0 to 1")
+        _require(0 <= self.joined_batches <= 1, "joined_batches", self.joined_batches, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

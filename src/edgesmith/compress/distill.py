@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgesmith.compress.augment import IGNORED_LABEL, WordReplacement
+from edgesmith.compress.augment import IGNORED_LABEL, TextAugmentation
 from edgesmith.compress.training import Loss
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.models.compact import CompactEncoder
@@ -81,7 +81,7 @@ def distillation_loss(
     teacher_logits: Tensor,
     depth: int,
     config: DistillConfig,
-    augment: WordReplacement | None = None,
+    augment: TextAugmentation | None = None,
 ) -> Loss:
     """Loss of a student against its teacher: logits from a table, all else from the teacher beside it.
 
@@ -105,7 +105,7 @@ def distillation_loss(
         if with_hidden or augment is not None:
             reference = _answer(teacher, batch)
         if augment is not None:
-            logits = torch.where(batch["replaced"][:, None], reference.logits.float(), logits)
+            logits = torch.where(batch["changed"][:, None], reference.logits.float(), logits)
         total = soft_label_loss(output.logits.float(), logits, batch["labels"], config)
         if with_hidden:
             followed_states = [reference.hidden_states[layer + 1] for layer in followed]

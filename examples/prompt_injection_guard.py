@@ -34,7 +34,7 @@ def arguments() -> list[str]:
     job = ["compress", str(model), "--data", str(data), "--max-drop", "1%"]
     if os.environ.get("DEMO_QUICK") == "1":
         return [*job, "--quick", "--output", "runs/prompt-injection-guard-quick", *sys.argv[1:]]
-    job += ["--set", "finetune.restarts=2"]  # fine-tuning on so few rows is a matter of luck: seeds differ by a point
+    job += ["--set", "finetune.restarts=2"]  # on so few rows seeds differ by a point
     return [*job, "--output", "runs/prompt-injection-guard", *sys.argv[1:]]
 
 

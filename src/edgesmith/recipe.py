@@ -197,6 +197,7 @@ class TeachingConfig(MatchConfig):
         hard_label_weight: weight of the cross-entropy with the labels; the rest goes to the teacher's logits.
         augmented_rows: fraction of each batch's rows in which words give way to near ones, for the teacher to label.
         replaced_words: fraction of the words in such a row.
+        joined_batches: fraction of the batches whose rows, single texts, join in pairs, for the teacher to label.
     """
 
     temperature: float = 2.0
@@ -204,6 +205,7 @@ class TeachingConfig(MatchConfig):
     hidden_weight: float = 1.0
     augmented_rows: float = 0.7
     replaced_words: float = 0.3
+    joined_batches: float = 0.0
     epochs: float = 1.0
     learning_rate: float = 2e-4
 
@@ -213,6 +215,7 @@ class TeachingConfig(MatchConfig):
         _require(0 <= self.hard_label_weight <= 1, "hard_label_weight", self.hard_label_weight, "0 to 1")
         _require(0 <= self.augmented_rows <= 1, "augmented_rows", self.augmented_rows, "0 to 1")
         _require(0 <= self.replaced_words <= 1, "replaced_words", self.replaced_words, "0 to 1")
+        _require(0 <= self.joined_batches <= 1, "joined_batches", self.joined_batches, "0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)

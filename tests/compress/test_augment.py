@@ -6,7 +6,8 @@ from fixtures_models import HIDDEN, VOCAB, logits_of, minilm, random_batch, whol
 
 from edgesmith.compress.augment import (
     NEIGHBOURS,
-    WordReplacement,
+    TextAugmentation,
+    join_rows,
     nearest_words,
     trimmed_neighbours,
 )
@@ -25,8 +26,11 @@ def word_table() -> torch.Tensor:
     return torch.randn(VOCAB, HIDDEN, generator=torch.Generator().manual_seed(3))
 
 
-def replacement(rows: float = 1.0, words: float = 0.5) -> WordReplacement:
-    return WordReplacement(nearest_words(word_table(), WORDS), torch.arange(VOCAB), rows, words)
+def augmentation(
+    rows: float = 1.0, words: float = 0.5, joined: float = 0.0, longest: int = 64
+) -> TextAugmentation:
+    config = DistillConfig(augmented_rows=rows, replaced_words=words, joined_batches=joined)
+    return TextAugmentation(nearest_words(word_table(), WORDS), torch.arange(VOCAB), longest, config)
 
 
 def test_the_nearest_words_are_those_of_a_plain_loop():
@@ -70,8 +74,8 @@ def test_a_trimmed_table_names_the_same_tokens_by_their_new_ids():
 
 def test_only_words_of_chosen_rows_change_and_the_labels_of_those_rows_are_gone():
     batch = random_batch((20, 30, 25, 12))
-    changed = replacement(rows=0.5)(batch)
-    new, old, replaced = changed["input_ids"], batch["input_ids"], changed["replaced"]
+    changed = augmentation(rows=0.5)(batch)
+    new, old, replaced = changed["input_ids"], batch["input_ids"], changed["changed"]
     is_word = torch.isin(old, torch.tensor(WORDS))
     assert torch.equal(new[~is_word], old[~is_word])
     assert torch.equal((new != old).any(dim=1), replaced)
@@ -90,8 +94,8 @@ def test_as_many_rows_and_words_change_as_asked_for(rows, words):
         "labels": torch.zeros(400, dtype=torch.int64),
     }
     torch.manual_seed(0)
-    changed = replacement(rows, words)(batch)
-    touched = changed["replaced"]
+    changed = augmentation(rows, words)(batch)
+    touched = changed["changed"]
     assert touched.float().mean().item() == pytest.approx(rows * (words > 0), abs=0.08)
     if touched.any():
         share = (changed["input_ids"][touched] != 17).float().mean().item()
@@ -106,15 +110,81 @@ def test_draws_follow_torchs_generator():
     results = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        results.append(replacement()(batch)["input_ids"])
+        results.append(augmentation()(batch)["input_ids"])
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
 
 
-@pytest.mark.parametrize(("rows", "words"), [(0.0, 0.3), (0.7, 0.0)])
-def test_nothing_to_replace_is_no_augmentation(rows, words):
-    config = DistillConfig(augmented_rows=rows, replaced_words=words)
-    assert WordReplacement.of(config, torch.zeros(3, 1), torch.arange(3)) is None
+@pytest.mark.parametrize(
+    ("rows", "words", "joined", "longest", "changes"),
+    [
+        (0.0, 0.3, 0.0, 64, False),
+        (0.7, 0.0, 0.0, 64, False),
+        (0.7, 0.3, 0.0, 0, True),
+        (0.0, 0.3, 0.2, 64, True),
+        (0.0, 0.3, 0.2, 0, False),
+    ],
+)
+def test_nothing_to_change_is_no_augmentation(rows, words, joined, longest, changes):
+    config = DistillConfig(augmented_rows=rows, replaced_words=words, joined_batches=joined)
+    made = TextAugmentation.of(config, torch.zeros(3, 1), torch.arange(3), longest)
+    assert (made is not None) == changes
+
+
+def test_joined_rows_read_one_after_the_other_between_one_pair_of_special_tokens():
+    rows = [[1, 20, 21, 2], [1, 30, 2], [1, 2], [1, 40, 41, 42, 2]]
+    ids = torch.tensor([row + [0] * (5 - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (5 - len(row)) for row in rows])
+    joined, joined_mask = join_rows(ids, mask, torch.tensor([3, 0, 1, 2]))
+    assert [row[kept.bool()].tolist() for row, kept in zip(joined, joined_mask, strict=True)] == [
+        [1, 20, 21, 40, 41, 42, 2],
+        [1, 30, 20, 21, 2],
+        [1, 30, 2],
+        [1, 40, 41, 42, 2],
+    ]
+    assert joined_mask.sum(dim=1).tolist() == [7, 5, 3, 5]
+
+
+def test_a_joined_batch_is_the_texts_in_pairs_and_has_no_labels():
+    batch = random_batch((20, 30, 25, 12))
+    torch.manual_seed(0)
+    changed = augmentation(rows=0.0, joined=1.0)(batch)
+    texts = inner_tokens(batch)
+    pairs = [first + second for first in texts for second in texts]
+    assert all(text in pairs for text in inner_tokens(changed))
+    assert changed["changed"].all()
+    assert changed["labels"].eq(IGNORED_LABEL).all()
+    assert torch.equal(changed["teacher_input_ids"], changed["input_ids"])
+
+
+def inner_tokens(batch: dict[str, torch.Tensor]) -> list[list[int]]:
+    """Each row without its padding, first and last token."""
+    rows = zip(batch["input_ids"], batch["attention_mask"], strict=True)
+    return [ids[mask.bool()][1:-1].tolist() for ids, mask in rows]
+
+
+def test_words_of_joined_rows_give_way_too():
+    batch = random_batch((20, 30, 25, 12))
+    for words, differs in ((0.0, False), (1.0, True)):
+        torch.manual_seed(0)
+        plain = augmentation(rows=0.0, joined=1.0)(batch)["input_ids"]
+        torch.manual_seed(0)
+        assert torch.equal(augmentation(words=words, joined=1.0)(batch)["input_ids"], plain) != differs
+
+
+def test_a_batch_that_would_become_too_long_stays_as_it_is():
+    batch = random_batch((20, 30, 25, 12))
+    changed = augmentation(rows=0.0, joined=1.0, longest=30)(batch)
+    assert torch.equal(changed["input_ids"], batch["input_ids"])
+    assert torch.equal(changed["labels"], batch["labels"])
+    assert not changed["changed"].any()
+
+
+def test_as_many_batches_join_as_asked_for():
+    batch = random_batch((20, 30, 25, 12))
+    augment = augmentation(rows=0.0, joined=0.3)
+    torch.manual_seed(0)
+    assert sum(bool(augment(batch)["changed"].all()) for _ in range(400)) == pytest.approx(120, abs=25)
 
 
 @pytest.mark.parametrize("hidden_weight", [0.0, 2.0])
@@ -132,10 +202,11 @@ def test_the_teacher_answers_the_new_text_and_the_table_the_old(hidden_weight):
     )
     batch = rows.collate([rows[0], rows[1]])
     nearest = trimmed_neighbours(nearest_words(word_table(), WORDS), kept)
-    augment = WordReplacement(nearest, torch.tensor(kept), 1.0, 1.0)
+    changes = DistillConfig(augmented_rows=1.0, replaced_words=1.0)
+    augment = TextAugmentation(nearest, torch.tensor(kept), 64, changes)
     torch.manual_seed(0)
     changed = augment(batch)
-    assert changed["replaced"].tolist() == [True, False]  # the second row has no words
+    assert changed["changed"].tolist() == [True, False]  # the second row has no words
     assert changed["aligned"].tolist() == [1, 0]
     text = torch.tensor(kept)[changed["input_ids"][:1]]
     assert torch.equal(changed["teacher_input_ids"], torch.cat([text, torch.tensor([[5, 5, 5, 6]])]))

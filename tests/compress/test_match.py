@@ -175,7 +175,7 @@ def general_run(folder, progress, steps):
         progress=progress,
         title="general",
         loss=noted,
-        score="loss",
+        judge=None,
         beside=loss.beside,
     )
     return student, result, loss, before

@@ -12,6 +12,7 @@ from edgesmith.data.examples import IGNORED_LABEL
 from edgesmith.errors import StepError
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
+from edgesmith.runtime.judge import ACCURACY
 
 CONFIG = TrainingConfig(epochs=3, learning_rate=1e-2, batch_size=16, evaluations=4)
 STEPS = 3 * 10  # 160 rows by 16, three times: evaluated at 8, 16, 24 and, since that is the end, 30
@@ -284,7 +285,7 @@ def test_a_loss_is_the_score_of_rows_without_labels(tmp_path):
     for part in (rows, validation):
         part.labels[:] = [IGNORED_LABEL] * len(part)
     settings = {"folder": tmp_path / "run", "seed": 0, "progress": listener, "title": "learning"}
-    result = train(model, rows, validation, CONFIG, **settings, loss=loss, score="loss")
+    result = train(model, rows, validation, CONFIG, **settings, loss=loss, judge=None)
     assert result.score == min(value for _, value in result.curve) < result.curve[0][1]
     logits = predict_logits(model, validation)[:, 0]
     assert float((logits - 3).pow(2).mean()) == pytest.approx(result.score, rel=1e-4)

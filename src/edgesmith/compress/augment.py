@@ -1,4 +1,4 @@
-"""Augmentation: words of the training texts give way to near words, and the teacher says what the new text means."""
+"""Augmentation: texts join, words give way to near words, and the teacher says what the new text means."""
 
 from __future__ import annotations
 
@@ -50,53 +50,87 @@ def trimmed_neighbours(nearest: Tensor, kept_ids: Sequence[int]) -> Tensor:
     return new[nearest[kept]]
 
 
-@dataclass(frozen=True)
-class WordReplacement:
-    """Replaces words of a batch by near ones, anew each time.
+def join_rows(ids: Tensor, mask: Tensor, partners: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row of a batch followed by another one, as one text between one pair of special tokens.
 
-    TinyBERT's augmentation (arXiv:1909.10351, algorithm 1) without its language model: all candidates come from the
-    word table, no copy of the data is kept, and two passes over a row see two texts. Draws come from torch's global
-    generator, which a resumed training restores.
+    Args:
+        ids, mask: (B, S) int64, padded on the right; rows begin and end with a special token.
+        partners: (B,) the row that follows each row.
+
+    Returns:
+        ids and mask of the new rows, (B, S') int64 both.
+    """
+    lengths = mask.sum(dim=1)
+    joined = lengths + lengths[partners] - 2
+    place = torch.arange(int(joined.max())).expand(len(ids), -1)
+    end = lengths[:, None] - 1  # of the first text; the second comes without its first token
+    last = ids.shape[1] - 1
+    first = ids.gather(1, place.clamp(max=last))
+    second = ids[partners].gather(1, (place - end + 1).clamp(0, last))
+    return torch.where(place < end, first, second), (place < joined[:, None]).long()
+
+
+@dataclass(frozen=True)
+class TextAugmentation:
+    """Joins the rows of a batch in pairs and replaces words by near ones, anew each time.
+
+    The replacement is TinyBERT's (arXiv:1909.10351, algorithm 1) without its language model: all candidates come from
+    the word table, no copy of the data is kept, and two passes over a row see two texts. Joined rows show a student
+    longer texts than the training rows are. Draws come from torch's global generator, which a resumed training restores.
 
     Attributes:
         nearest: (V, K) candidates of every id of the student, as `nearest_words` gives them.
         teacher_ids: (V,) the teacher's id of every id of the student.
-        rows: fraction of the rows that change.
-        words: fraction of the words that change in such a row.
+        longest: tokens of the longest joined row; a batch with a longer one stays as it is. 0 where rows cannot join.
+        config: the fractions of batches, rows and words that change.
     """
 
     nearest: Tensor
     teacher_ids: Tensor
-    rows: float
-    words: float
+    longest: int
+    config: TeachingConfig
 
     @staticmethod
-    def of(config: TeachingConfig, nearest: Tensor, teacher_ids: Tensor) -> WordReplacement | None:
-        """As the configuration says; None where no row is to change."""
-        if config.augmented_rows == 0 or config.replaced_words == 0:
-            return None
-        return WordReplacement(nearest, teacher_ids, config.augmented_rows, config.replaced_words)
+    def of(
+        config: TeachingConfig, nearest: Tensor, teacher_ids: Tensor, longest: int
+    ) -> TextAugmentation | None:
+        """As the configuration says; None where nothing is to change."""
+        replaces = config.augmented_rows > 0 and config.replaced_words > 0
+        joins = config.joined_batches > 0 and longest > 0
+        return TextAugmentation(nearest, teacher_ids, longest, config) if replaces or joins else None
 
     def __call__(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch with new `input_ids` and, (B,) bool, `replaced`: the rows that are another text now.
+        """The batch with new `input_ids` and, (B,) bool, `changed`: the rows that are another text now.
 
         Those have no label any more, and the teacher reads them token by token as the student does.
         """
-        ids = batch["input_ids"]  # (B, S)
-        chosen = torch.rand(ids.shape) < self.words
-        chosen &= (torch.rand(len(ids)) < self.rows)[:, None]
+        old, mask = batch["input_ids"], batch["attention_mask"]  # (B, S)
+        ids, mask, is_joined = self._joined(old, mask)
+        chosen = torch.rand(ids.shape) < self.config.replaced_words
+        chosen &= (torch.rand(len(ids)) < self.config.augmented_rows)[:, None]
         candidate = torch.randint(self.nearest.shape[1], ids.shape)
         new = torch.where(chosen, self.nearest[ids, candidate], ids)
-        replaced = (new != ids).any(dim=1)
-        teacher = torch.where(
-            replaced[:, None], self.teacher_ids[new], batch.get("teacher_input_ids", self.teacher_ids[ids])
-        )
-        changed = {
+        teacher = self.teacher_ids[new]
+        if is_joined:
+            changed = torch.ones(len(ids), dtype=torch.bool)
+        else:
+            changed = (new != ids).any(dim=1)
+            teacher = torch.where(changed[:, None], teacher, batch.get("teacher_input_ids", teacher))
+        result = batch | {
             "input_ids": new,
+            "attention_mask": mask,
             "teacher_input_ids": teacher,
-            "labels": batch["labels"].masked_fill(replaced, IGNORED_LABEL),
-            "replaced": replaced,
+            "labels": batch["labels"].masked_fill(changed, IGNORED_LABEL),
+            "changed": changed,
         }
         if "aligned" in batch:
-            changed["aligned"] = batch["aligned"].masked_fill(replaced, 1)
-        return batch | changed
+            result["aligned"] = batch["aligned"].masked_fill(changed, 1)
+        return result
+
+    def _joined(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Ids and mask of the rows, joined in pairs or as they are, and whether they are joined."""
+        if torch.rand(()) < self.config.joined_batches:
+            joined, joined_mask = join_rows(ids, mask, torch.randperm(len(ids)))
+            if joined.shape[1] <= self.longest:
+                return joined, joined_mask, True
+        return ids, mask, False

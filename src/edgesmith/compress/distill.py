@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgesmith.compress.augment import WordReplacement
+from edgesmith.compress.augment import TextAugmentation
 from edgesmith.compress.losses import regression_loss, soft_label_loss
 from edgesmith.compress.match import Match
 from edgesmith.data.encoding import EncodedRows, model_inputs
@@ -51,7 +51,7 @@ class TaskLoss:
         teacher: CompactEncoder,
         teacher_logits: Tensor,
         config: TeachingConfig,
-        augment: WordReplacement | None = None,
+        augment: TextAugmentation | None = None,
         *,
         seed: int = 0,
     ) -> None:
@@ -67,7 +67,7 @@ class TaskLoss:
         if self._config.matches or self._augment is not None:
             reference = self._match.run_teacher(_teacher_inputs(batch))
         if self._augment is not None:
-            logits = torch.where(batch["replaced"][:, None], reference.output.logits.float(), logits)
+            logits = torch.where(batch["changed"][:, None], reference.output.logits.float(), logits)
         total = _answer_loss(seen.output.logits.float(), logits, batch, self._config)
         if self._config.matches:
             mask = _comparable(batch, reference.output.hidden_states[0])
@@ -111,7 +111,7 @@ def _answer_loss(
     labels = batch["labels"]
     if student.shape[1] > 1:
         return soft_label_loss(student, teacher, labels, config)
-    known = ~batch["replaced"] if "replaced" in batch else torch.ones(len(labels))
+    known = ~batch["changed"] if "changed" in batch else torch.ones(len(labels))
     return regression_loss(student[:, 0], teacher[:, 0], labels, known, config)
 
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
 from transformers.utils.hub import cached_file
 
-from edgesmith.compress.augment import WordReplacement
+from edgesmith.compress.augment import TextAugmentation
 from edgesmith.compress.distill import predict_logits
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
@@ -119,7 +119,7 @@ class Workbench:
         rare = self.modality.vocabulary == "letters"
         return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare)
 
-    def augmentation(self, config: TeachingConfig, *, trimmed: bool) -> WordReplacement | None:
+    def augmentation(self, config: TeachingConfig, *, trimmed: bool) -> TextAugmentation | None:
         """What changes the training batches of a student, with its inputs whole or `trimmed`; None for nothing."""
         return self.modality.augmentation(config, self.teacher, trimmed=trimmed)
 

@@ -112,7 +112,7 @@ def teach_generally(bench: Workbench, stage: GeneralStage, depth: int, folder: P
         progress=bench.progress,
         title=f"general distillation of {depth} layers",
         loss=loss,
-        score="loss",
+        judge=None,
         beside=loss.beside,
     )
     bench.modality.save(student, folder / MODEL_FOLDER)

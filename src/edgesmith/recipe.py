@@ -205,7 +205,7 @@ class TeachingConfig(MatchConfig):
     hidden_weight: float = 1.0
     augmented_rows: float = 0.7
     replaced_words: float = 0.3
-    joined_batches: float = 0.0
+    joined_batches: float = 0.3
     epochs: float = 1.0
     learning_rate: float = 2e-4
 

@@ -64,14 +64,14 @@ def mixed_plan(model) -> Plan:
 @pytest.mark.parametrize(
     ("max_length", "expected"),
     [
-        (128, (16, 32, 64, 128)),
+        (128, (16, 32, 48, 64, 96, 128)),
         (40, (16, 32, 40)),
         (16, (16,)),
         (8, (8,)),
-        (512, (16, 32, 64, 128, 256, 512)),
+        (512, (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)),
     ],
 )
-def test_buckets_double_up_to_the_longest_input(max_length, expected):
+def test_buckets_grow_up_to_the_longest_input(max_length, expected):
     assert buckets(max_length) == expected
 
 

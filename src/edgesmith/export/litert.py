@@ -44,8 +44,8 @@ from edgesmith.runtime.litert import LENGTH, signature_name
 
 MODEL_NAME = "model.tflite"
 
-BUCKETS = (16, 32, 64, 128, 256, 512)
-"""Lengths in tokens; an input runs in the shortest that holds it."""
+BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+"""Lengths in tokens; an input runs in the shortest that holds it. Kernels work on 16 tokens at once (LOG.md)."""
 
 _OPERATIONS = {"linear": TFLOperationName.FULLY_CONNECTED, "embedding": TFLOperationName.EMBEDDING_LOOKUP}
 _READERS = {operation.value for operation in _OPERATIONS.values()}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fixtures_models import tiny_bert, tiny_mobilebert, toy_rows, whole_compact
 
-from edgesmith.compress.distill import distillation_loss, predict_logits
+from edgesmith.compress.distill import TaskLoss, predict_logits
 from edgesmith.compress.quantize import mean_divergence
 from edgesmith.compress.training import train
 from edgesmith.recipe import DistillConfig, TrainingConfig
@@ -32,7 +32,7 @@ def learn(model, config, folder, **options):
 def test_it_learns_labels_and_comes_back_from_its_folder(name, tmp_path):
     model = MAKERS[name]()
     config = TrainingConfig(epochs=12, learning_rate=3e-3, batch_size=16, evaluations=4)
-    assert learn(model, config, tmp_path / "checkpoints").accuracy >= 0.9
+    assert learn(model, config, tmp_path / "checkpoints").score >= 0.9
     model.save_pretrained(tmp_path / "model")
     again = type(model).from_pretrained(tmp_path / "model").eval()
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
@@ -53,7 +53,7 @@ def test_it_learns_a_teachers_logits(name, tmp_path):
         epochs=8, learning_rate=2e-3, batch_size=16, evaluations=1, hidden_weight=0.0, hard_label_weight=0.0,
         augmented_rows=0.0,
     )  # fmt: skip
-    loss = distillation_loss(teacher, logits, student.config.num_hidden_layers, config)
+    loss = TaskLoss(student, teacher, logits, config)
     learn(student, config, tmp_path / "checkpoints", loss=loss)
     after = mean_divergence([wanted], [predict_logits(student, rows)])
     assert after < 0.5 * before

@@ -109,13 +109,16 @@ class Match:
         followed: Sequence[int] | None = None,
         seed: int = 0,
     ) -> None:
+        self._teacher, self._config = teacher.eval(), config
+        self.followed: list[int] = []
+        self.projections = None
+        if not config.matches:
+            return  # the student may be of any architecture
         ours, theirs = shape_of(student.config), shape_of(teacher.config)
         self.followed = layer_map(theirs.depth, ours.depth) if followed is None else list(followed)
         check_match(config, ours, theirs, self.followed)
-        self._teacher, self._config = teacher.eval(), config
         self._last = ours.depth - 1
         self._related = theirs.depth - 1 if config.relation_layer is None else config.relation_layer
-        self.projections = None
         if ours.hidden != theirs.hidden and config.hidden_weight + config.embedding_weight:
             self.projections = Projections(ours.hidden, theirs.hidden, seed=seed)
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from edgesmith.data import ImageExamples, TextExamples, load_labelled, load_labelled_images
+from edgesmith.data import ImageExamples, TextExamples, load_labelled, load_labelled_images, load_tagged
 from edgesmith.recipe import DataConfig
-from edgesmith.records import SCORED_TASK, Manifest, Progress, metrics_of
-from edgesmith.runtime import METRICS, Judge, Predictor, load_bundle
+from edgesmith.records import SCORED_TASK, TAGGED_TASK, Manifest, Progress, metrics_of
+from edgesmith.runtime import Judge, Predictor, load_bundle
 from edgesmith.runtime.judge import Answers
+from edgesmith.runtime.predictor import BundleSession
+from edgesmith.runtime.tokens import TagPredictor, as_answers, given_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,24 +37,33 @@ def evaluate_bundle(bundle: Path, data: DataConfig, progress: Progress) -> Evalu
         rows, notes = _load(data, manifest)
         for note in notes:
             progress.say(note)
-        answers, truth = _answer(predictor, rows, progress), np.array(rows.labels)
-    names = metrics_of(manifest.task, len(manifest.labels))
-    return Evaluation(metrics={name: METRICS[name](answers, truth) for name in names}, n=len(rows))
+        answers, truth = _answer(predictor, rows, progress)
+    judges = [Judge.of(manifest.task, name) for name in metrics_of(manifest.task, len(manifest.labels))]
+    return Evaluation(metrics={judge.metric: judge.quality(answers, truth) for judge in judges}, n=len(rows))
 
 
 def _load(data: DataConfig, manifest: Manifest) -> tuple[TextExamples | ImageExamples, tuple[str, ...]]:
     if manifest.preprocessing is not None:
         return load_labelled_images(data, manifest.labels)
+    if manifest.task == TAGGED_TASK:
+        return load_tagged(data, manifest.labels)
     return load_labelled(data, manifest.labels, scores=manifest.task == SCORED_TASK)
 
 
-def _answer(predictor: Predictor, rows: TextExamples | ImageExamples, progress: Progress) -> Answers:
-    """(N,)."""
+def _answer(
+    bundle: BundleSession, rows: TextExamples | ImageExamples, progress: Progress
+) -> tuple[Answers, Answers]:
+    """The answers and the truth, (N,) each."""
     inputs, pairs = (rows.images, None) if isinstance(rows, ImageExamples) else (rows.texts, rows.pairs)
-    judge, logits = Judge.of(predictor.bundle.manifest.task), []
+    found: list[Any] = []
     progress.start("evaluate", len(rows))
     for row, value in enumerate(inputs):
-        logits.append(predictor.logits(value, pairs[row] if pairs else None))
+        if isinstance(bundle, TagPredictor):
+            found.append(bundle.tag(str(value), given_words(str(value)))[0])
+        elif isinstance(bundle, Predictor):
+            found.append(bundle.logits(value, pairs[row] if pairs else None))
         progress.advance(row + 1)
     progress.finish()
-    return judge.answers(np.concatenate(logits))
+    if isinstance(bundle, TagPredictor):
+        return as_answers(found), as_answers(rows.labels)
+    return Judge.of(bundle.bundle.manifest.task).answers(np.concatenate(found)), np.array(rows.labels)

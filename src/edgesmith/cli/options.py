@@ -13,7 +13,7 @@ import yaml
 from edgesmith.cli.door import set_debug
 from edgesmith.errors import RecipeError
 from edgesmith.recipe import Recipe, parse_drop, parse_latency, parse_size
-from edgesmith.records import from_dict, to_dict
+from edgesmith.records import METRICS_OF, from_dict, to_dict
 from edgesmith.targets import load_target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -72,12 +72,11 @@ def _parsed(
 
 _RECIPE_OPTIONS = (
     click.option(
-        "--data", help="CSV, TSV, JSONL or Parquet file, a folder of splits, or a folder of images."
+        "--data",
+        help="CSV, TSV, JSONL, Parquet or (words with tags) .conll file, a folder of splits, or a folder of images.",
     ),
     click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
-    click.option(
-        "--task", help="What the model does: text-classification, text-regression or image-classification."
-    ),
+    click.option("--task", help=f"What the model does: {', '.join(METRICS_OF)}; the first if left out."),
     click.option("--metric", help="What it is judged by, such as f1; the task's first metric if left out."),
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(

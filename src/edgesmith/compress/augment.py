@@ -116,11 +116,13 @@ class TextAugmentation:
         else:
             changed = (new != ids).any(dim=1)
             teacher = torch.where(changed[:, None], teacher, batch.get("teacher_input_ids", teacher))
+        labels = batch["labels"].clone()
+        labels[changed] = IGNORED_LABEL
         result = batch | {
             "input_ids": new,
             "attention_mask": mask,
             "teacher_input_ids": teacher,
-            "labels": batch["labels"].masked_fill(changed, IGNORED_LABEL),
+            "labels": labels,
             "changed": changed,
         }
         if "aligned" in batch:

@@ -11,18 +11,24 @@ from transformers import PreTrainedModel
 from edgesmith.compress.augment import TextAugmentation
 from edgesmith.compress.losses import regression_loss, soft_label_loss
 from edgesmith.compress.match import Match
-from edgesmith.data.encoding import EncodedRows, model_inputs
+from edgesmith.data.encoding import EncodedRows, choices, model_inputs
 from edgesmith.models.compact import CompactEncoder
 from edgesmith.recipe import MatchConfig, TeachingConfig
 
 
 @torch.no_grad()
 def predict_logits(model: PreTrainedModel, rows: EncodedRows, *, batch_size: int = 64) -> Tensor:
-    """FP32 logits (N, labels) of every row, in the rows' order."""
+    """FP32 logits of every row, in the rows' order: (N, labels), or of tokens (N, longest row, labels), padding 0."""
     model.eval()
-    logits = torch.empty(len(rows), len(model.config.id2label or ()))
+    logits, longest, labels = torch.empty(0), max(rows.lengths), len(model.config.id2label or ())
     for batch in rows.batches(batch_size):
-        logits[batch["row"]] = model(**model_inputs(batch)).logits.float()
+        found = model(**model_inputs(batch)).logits.float()
+        has_tokens = found.dim() == 3
+        if not len(logits):
+            logits = torch.zeros(len(rows), longest, labels) if has_tokens else torch.empty(len(rows), labels)
+        if has_tokens:
+            found = found * batch["attention_mask"][..., None]
+        logits[batch["row"], : found.shape[1]] = found
     return logits
 
 
@@ -34,7 +40,8 @@ class TaskLoss:
 
     Args:
         student: before its training; what of it is compared follows from its shape.
-        teacher_logits: (N, labels) in the training rows' order.
+        teacher_logits: (N, labels), or (N, S, labels) of tokens, in the training rows' order; a student reads the rows
+            as the same tokens.
         augment: applied to each training batch first.
         seed: of the projections between two widths.
 
@@ -61,13 +68,16 @@ class TaskLoss:
 
     def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
         logits = self._logits[batch["row"]]
+        if logits.dim() == 3:
+            logits = logits[:, : batch["input_ids"].shape[1]]
         if self._augment is not None:
             batch = self._augment(batch)
         seen = self._match.run_student(model, model_inputs(batch))
         if self._config.matches or self._augment is not None:
             reference = self._match.run_teacher(_teacher_inputs(batch))
         if self._augment is not None:
-            logits = torch.where(batch["changed"][:, None], reference.output.logits.float(), logits)
+            changed = batch["changed"].view(-1, *[1] * (logits.dim() - 1))
+            logits = torch.where(changed, reference.output.logits.float(), logits)
         total = _answer_loss(seen.output.logits.float(), logits, batch, self._config)
         if self._config.matches:
             mask = _comparable(batch, reference.output.hidden_states[0])
@@ -107,8 +117,8 @@ class GeneralLoss:
 def _answer_loss(
     student: Tensor, teacher: Tensor, batch: dict[str, Tensor], config: TeachingConfig
 ) -> Tensor:
-    """Of logits (B, labels), or of scores (B, 1)."""
-    labels = batch["labels"]
+    """Of logits (B, labels), of scores (B, 1), or of tokens (B, S, labels)."""
+    student, teacher, labels = (choices(values, batch) for values in (student, teacher, batch["labels"]))
     if student.shape[1] > 1:
         return soft_label_loss(student, teacher, labels, config)
     known = ~batch["changed"] if "changed" in batch else torch.ones(len(labels))

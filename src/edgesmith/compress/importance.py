@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from edgesmith.data.encoding import model_inputs
+from edgesmith.data.encoding import choices, model_inputs
 from edgesmith.models.compact import CompactEncoder, label_loss
 
 Batch = dict[str, Tensor]
@@ -47,7 +47,7 @@ def fisher_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Import
         head_gates = [torch.ones(rows, len(total), requires_grad=True) for total in heads]
         neuron_gates = [torch.ones(rows, 1, len(total), requires_grad=True) for total in neurons]
         logits = model(**model_inputs(batch), head_gates=head_gates, neuron_gates=neuron_gates).logits
-        loss = label_loss(logits, batch["labels"], reduction="sum")
+        loss = label_loss(choices(logits, batch), choices(batch["labels"], batch), reduction="sum")
         gradients = torch.autograd.grad(loss, [*head_gates, *neuron_gates])
         for total, gradient in zip([*heads, *neurons], gradients, strict=True):
             total += gradient.detach().pow(2).sum(dim=0).flatten()
@@ -75,7 +75,7 @@ def hidden_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Tensor
         finally:
             for hook in hooks:
                 hook.remove()
-        loss = label_loss(logits, batch["labels"], reduction="sum")
+        loss = label_loss(choices(logits, batch), choices(batch["labels"], batch), reduction="sum")
         (gradient,) = torch.autograd.grad(loss, [gates])
         total += gradient.pow(2).sum(dim=(0, 1))
     return total

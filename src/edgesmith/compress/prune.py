@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from edgesmith.compress.importance import Batch, fisher_importance, select_units
-from edgesmith.compress.structure import Encoder, factorise_embedding, keep_tokens, keep_units
-from edgesmith.models.compact import CompactBertForSequenceClassification
+from edgesmith.compress.structure import Bert, Encoder, factorise_embedding, keep_tokens, keep_units
 from edgesmith.records import Structure
 
 NEURON_MULTIPLE = 16
@@ -45,9 +44,7 @@ def _select_neurons(importance: Sequence[Tensor], structure: Structure) -> list[
     return [*kept, *select_units([last], structure.last_neurons, NEURON_MULTIPLE)]
 
 
-def prune_embedding(
-    model: CompactBertForSequenceClassification, structure: Structure, kept_ids: Sequence[int]
-) -> tuple[CompactBertForSequenceClassification, list[str]]:
+def prune_embedding(model: Bert, structure: Structure, kept_ids: Sequence[int]) -> tuple[Bert, list[str]]:
     """Keeps some rows of the word table and factorises what is left."""
     before = model.config.vocab_size
     smaller = keep_tokens(model, kept_ids)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgesmith.data.encoding import model_inputs
+from edgesmith.data.encoding import choices, model_inputs
 from edgesmith.records import LayerPlan, Plan
 from edgesmith.records.plan import BITS, INTEGERS, LayerKind, WeightDtype
 
@@ -122,7 +122,7 @@ def _quantize_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
 
 
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
-    """Mean over rows of KL(reference || candidate) in nats.
+    """Mean over rows, or over the tokens that count, of KL(reference || candidate) in nats.
 
     A score counts as a normal distribution around it, with the variance of all reference scores: the KL is then half the
     squared difference over that variance.
@@ -151,10 +151,10 @@ class Divergence:
         self._reference = self._logits()
 
     def __call__(self, dtypes: Mapping[str, WeightDtype]) -> float:
-        """Mean KL in nats a row with the named layers stored so."""
+        """Mean KL in nats a row, or a token that counts, with the named layers stored so."""
         with simulated(self._model, dtypes):
             return mean_divergence(self._reference, self._logits())
 
     @torch.no_grad()
     def _logits(self) -> list[Tensor]:
-        return [self._model(**model_inputs(batch)).logits.float() for batch in self._batches]
+        return [choices(self._model(**model_inputs(batch)).logits.float(), batch) for batch in self._batches]

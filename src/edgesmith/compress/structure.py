@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from edgesmith.models.compact import (
     CompactAttention,
-    CompactBertForSequenceClassification,
+    CompactBert,
     CompactEncoder,
     CompactFFN,
 )
@@ -24,6 +24,7 @@ from edgesmith.models.families import compact_config, shape_of
 from edgesmith.records import EncoderShape
 
 Encoder = TypeVar("Encoder", bound=CompactEncoder)
+Bert = TypeVar("Bert", bound=CompactBert)
 
 
 def keep_layers(model: Encoder, layers: Sequence[int]) -> Encoder:
@@ -67,9 +68,7 @@ def keep_units(model: Encoder, heads: Sequence[Tensor], neurons: Sequence[Tensor
     return smaller
 
 
-def keep_tokens(
-    model: CompactBertForSequenceClassification, token_ids: Sequence[int]
-) -> CompactBertForSequenceClassification:
+def keep_tokens(model: Bert, token_ids: Sequence[int]) -> Bert:
     """The model with only some rows of the word table; row ``i`` of the new table is row ``token_ids[i]`` of the old.
 
     Raises:
@@ -83,9 +82,7 @@ def keep_tokens(
     return smaller
 
 
-def keep_positions(
-    model: CompactBertForSequenceClassification, positions: int
-) -> CompactBertForSequenceClassification:
+def keep_positions(model: Bert, positions: int) -> Bert:
     """The model with the first `positions` rows of its position table: longer inputs are no longer possible."""
     smaller = _empty(model, replace(shape_of(model.config), positions=positions))
     state = model.state_dict()
@@ -94,9 +91,7 @@ def keep_positions(
     return smaller
 
 
-def keep_hidden(
-    model: CompactBertForSequenceClassification, units: Sequence[int]
-) -> CompactBertForSequenceClassification:
+def keep_hidden(model: Bert, units: Sequence[int]) -> Bert:
     """The model with only some units of its hidden state: unit ``i`` of the new width is ``units[i]`` of the old.
 
     A hidden unit is one coupled group: a column of everything that reads the residual stream, a row of everything that
@@ -123,9 +118,7 @@ def keep_hidden(
     return smaller
 
 
-def _hidden_axes(
-    model: CompactBertForSequenceClassification, *, is_factorised: bool
-) -> dict[str, tuple[int, ...]]:
+def _hidden_axes(model: CompactBert, *, is_factorised: bool) -> dict[str, tuple[int, ...]]:
     """Parameter -> the axes that the hidden state runs along."""
     word = {"embeddings.projection.weight": (0,)} if is_factorised else {"embeddings.word.weight": (1,)}
     axes: dict[str, tuple[int, ...]] = {
@@ -146,7 +139,7 @@ def _hidden_axes(
     return axes
 
 
-def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBertForSequenceClassification:
+def fold_token_types(model: Bert) -> Bert:
     """The same function of single sentences without a token-type table: its row 0 moves into the positions."""
     if model.embeddings.token_type is None:
         return model
@@ -158,9 +151,7 @@ def fold_token_types(model: CompactBertForSequenceClassification) -> CompactBert
     return smaller
 
 
-def factorise_embedding(
-    model: CompactBertForSequenceClassification, rank: int
-) -> CompactBertForSequenceClassification:
+def factorise_embedding(model: Bert, rank: int) -> Bert:
     """The model with its word table replaced by the best product of the given rank, E ~ A B (truncated SVD).
 
     No other product of that rank is nearer to E: the squared error is the sum of the squared singular values left out
@@ -184,7 +175,7 @@ def factorise_embedding(
     return smaller
 
 
-def _word_table(model: CompactBertForSequenceClassification) -> Tensor:
+def _word_table(model: CompactBert) -> Tensor:
     """(V, H) table of word vectors, multiplied out where it is factorised."""
     word, projection = model.embeddings.word.weight, model.embeddings.projection
     return (word if projection is None else word @ projection.weight.T).detach()

@@ -28,8 +28,9 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from edgesmith.data.encoding import EncodedRows, model_inputs
+from edgesmith.data.encoding import EncodedRows, choices, model_inputs
 from edgesmith.errors import StepError
+from edgesmith.models.compact import label_loss
 from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import Progress
@@ -70,9 +71,9 @@ class TrainingResult:
 
 
 def hard_label_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
-    """Cross-entropy with the labels."""
-    output = model(**model_inputs(batch), labels=batch["labels"])
-    return output.loss, output
+    """`label_loss` of the model's logits."""
+    output = model(**model_inputs(batch))
+    return label_loss(choices(output.logits, batch), choices(batch["labels"], batch)), output
 
 
 def train(
@@ -143,7 +144,7 @@ def train(
         sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
         eval_dataset=validation,
         data_collator=rows.collate,
-        compute_metrics=partial(_score, judge) if judge else None,
+        compute_metrics=partial(_score, judge, validation) if judge else None,
         callbacks=[_ProgressCallback(progress, title, metric), *_patience(config, progress, title, metric)],
         loss=loss,
         title=title,
@@ -360,6 +361,6 @@ def _patience(config: TrainingConfig, progress: Progress, title: str, metric: st
     return [] if config.patience is None else [_PatienceCallback(config.patience, progress, title, metric)]
 
 
-def _score(judge: Judge, prediction: EvalPrediction) -> dict[str, float]:
-    answers = judge.answers(np.asarray(prediction.predictions))
-    return {judge.metric: judge.quality(answers, np.asarray(prediction.label_ids))}
+def _score(judge: Judge, rows: EncodedRows, prediction: EvalPrediction) -> dict[str, float]:
+    answers = rows.answers(np.asarray(prediction.predictions), judge)
+    return {judge.metric: judge.quality(answers, rows.truth)}

@@ -36,6 +36,9 @@ LABEL_NAMES = (
     "isduplicate", "y", "rating", "stars", "score",
 )  # fmt: skip
 
+WORD_NAMES = ("tokens", "words", "text", "sentence")
+TAG_NAMES = ("nertags", "tags", "labels", "ner", "entities", "label")
+
 IMAGE_NAMES = ("image", "img", "picture", "photo", "file", "filename", "imagefile", "imagepath", "path")
 
 _INDEX = re.compile(r"(?i:(.*[ _#-])?(id|idx|index|guid|uuid)|unnamed: 0|__index_level_\d+__)|.*[a-z]I[Dd]")
@@ -113,6 +116,30 @@ def choose_image_columns(table: Table, *, image: str | None = None, label: str |
     label = label or _label_by_content(table, _without(free, image))
     guessed = [role for role in named if named[role] is None]
     return ImageColumns(image=image, label=label, notes=_notes({"image": image, "label": label}, guessed))
+
+
+def choose_tag_columns(table: Table, *, text: str | None = None, label: str | None = None) -> Columns:
+    """The columns of a table of words and their tags, lists both: as named, or by their names.
+
+    Raises:
+        DataError: a named column does not exist or has two roles; or none has a name that is known.
+    """
+    named = {"text": text, "label": label}
+    _check_named(table, {role: column for role, column in named.items() if column is not None})
+    free = [column for column in table.columns if column not in named.values()]
+    chosen = {
+        "text": text or _known_name(table, "text", WORD_NAMES, free),
+        "label": label or _known_name(table, "label", TAG_NAMES, free),
+    }
+    guessed = [role for role in named if named[role] is None]
+    return Columns(text=chosen["text"], pair=None, label=chosen["label"], notes=_notes(dict(chosen), guessed))
+
+
+def _known_name(table: Table, role: str, names: tuple[str, ...], columns: list[str]) -> str:
+    found = _by_name(names, columns)
+    if found is None:
+        raise DataError(_ambiguous(table, role, [], ""))
+    return found
 
 
 def choose_text_column(table: Table, *, text: str | None, option: str) -> tuple[str, tuple[str, ...]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from edgesmith.data.examples import TextExamples
+from edgesmith.runtime.judge import Answers, Judge
 
 Row = dict[str, Any]
 
@@ -25,6 +27,22 @@ def model_inputs(batch: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: batch[name] for name in MODEL_INPUTS if name in batch}
 
 
+COUNTED = "counted"
+"""In a batch, (B, S) bool: the tokens whose logits are answers. Without it, a row has the logits of one answer."""
+
+
+def choices(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """Logits or labels of a batch as those of a plain classification: a row for each choice that is made.
+
+    Args:
+        values: (B, labels) logits or (B,) labels, or those of each token, (B, S, labels) and (B, S).
+
+    Returns:
+        (B, labels) or (B,) as it is; of tokens (C, labels) or (C,), those that count.
+    """
+    return values[batch[COUNTED]] if COUNTED in batch else values
+
+
 class EncodedRows(Dataset[Row]):
     """Rows that a `transformers.Trainer` takes.
 
@@ -32,7 +50,30 @@ class EncodedRows(Dataset[Row]):
         labels: class index or score of each row.
     """
 
-    labels: list[float]
+    labels: list[Any]
+
+    @property
+    def truth(self) -> Answers:
+        """(N,) the right answer to each example."""
+        return np.array(self.labels)
+
+    def answers(self, logits: NDArray[np.float32], judge: Judge) -> Answers:
+        """(N,) the answer to each example.
+
+        Args:
+            logits: of all rows, in their order.
+        """
+        return judge.answers(logits)
+
+    def rows_of_examples(self) -> list[list[int]]:
+        """The rows that an example takes: one, where it is no long text in several windows."""
+        return [[row] for row in range(len(self))]
+
+    @property
+    def example_lengths(self) -> list[int]:
+        """Tokens of each example, over all of its rows."""
+        lengths = self.lengths
+        return [sum(lengths[row] for row in rows) for rows in self.rows_of_examples()]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -62,7 +103,15 @@ class EncodedRows(Dataset[Row]):
 
     def sample(self, rows: int, seed: int) -> list[int]:
         """Indices of at most `rows` rows, drawn without replacement."""
-        return [int(row) for row in np.random.default_rng(seed).permutation(len(self))[:rows]]
+        return _drawn(len(self), rows, seed)
+
+    def sample_examples(self, examples: int, seed: int) -> list[int]:
+        """Indices of at most `examples` examples, likewise."""
+        return _drawn(len(self.rows_of_examples()), examples, seed)
+
+
+def _drawn(count: int, wanted: int, seed: int) -> list[int]:
+    return [int(row) for row in np.random.default_rng(seed).permutation(count)[:wanted]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +127,7 @@ class EncodedExamples(EncodedRows):
     """
 
     input_ids: list[list[int]]
-    labels: list[float]
+    labels: list[Any]
     token_type_ids: list[list[int]] | None
     pad_token_id: int
     teacher_ids: list[list[int]] | None = None
@@ -105,15 +154,15 @@ class EncodedExamples(EncodedRows):
         """
         width = max(len(row["input_ids"]) for row in rows)
         batch = {
-            "input_ids": _padded([row["input_ids"] for row in rows], width, self.pad_token_id),
-            "attention_mask": _padded([[1] * len(row["input_ids"]) for row in rows], width, 0),
-            "labels": torch.tensor([row["labels"] for row in rows]),
+            "input_ids": pad_rows([row["input_ids"] for row in rows], width, self.pad_token_id),
+            "attention_mask": pad_rows([[1] * len(row["input_ids"]) for row in rows], width, 0),
+            **self._collate_labels(rows, width),
             "row": torch.tensor([row["row"] for row in rows]),
         }
         if "token_type_ids" in rows[0]:
-            batch["token_type_ids"] = _padded([row["token_type_ids"] for row in rows], width, 0)
+            batch["token_type_ids"] = pad_rows([row["token_type_ids"] for row in rows], width, 0)
         if "teacher_ids" in rows[0]:
-            batch["teacher_input_ids"] = _padded(
+            batch["teacher_input_ids"] = pad_rows(
                 [row["teacher_ids"][:width] for row in rows], width, self.pad_token_id
             )
             batch["aligned"] = torch.tensor(
@@ -121,15 +170,19 @@ class EncodedExamples(EncodedRows):
             ).long()
         return batch
 
-    def take(self, rows: Sequence[int]) -> EncodedExamples:
+    def _collate_labels(self, rows: Sequence[Row], width: int) -> dict[str, Tensor]:
+        """``labels`` of a batch of `width` tokens, and what else it needs to read logits."""
+        return {"labels": torch.tensor([row["labels"] for row in rows])}
+
+    def take(self, rows: Sequence[int]) -> Self:
         """Only some rows, in the given order."""
-        return EncodedExamples(
+        return replace(
+            self,
             input_ids=[self.input_ids[row] for row in rows],
             labels=[self.labels[row] for row in rows],
             token_type_ids=None
             if self.token_type_ids is None
             else [self.token_type_ids[row] for row in rows],
-            pad_token_id=self.pad_token_id,
             teacher_ids=None if self.teacher_ids is None else [self.teacher_ids[row] for row in rows],
         )
 
@@ -153,6 +206,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_lengt
     )
 
 
-def _padded(rows: Sequence[list[int]], width: int, fill: int) -> Tensor:
+def pad_rows(rows: Sequence[list[int]], width: int, fill: int) -> Tensor:
     """(B, width) int64."""
     return torch.tensor([row + [fill] * (width - len(row)) for row in rows])

@@ -1,4 +1,4 @@
-"""Rows of a classification task, texts or images, and the three splits they stand in."""
+"""Rows of a task, texts or images, and the three splits they stand in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from edgesmith.errors import DataError
 
@@ -26,12 +26,13 @@ class TextExamples:
     Attributes:
         texts: first or only text of each row.
         pairs: second text of each row; None for a task on single texts.
-        labels: class index or score of each row; `IGNORED_LABEL` where it has none.
+        labels: class index or score of each row, `IGNORED_LABEL` where it has none; or the tags of its words, which have
+            one space between them in the text.
     """
 
     texts: tuple[str, ...]
     pairs: tuple[str, ...] | None
-    labels: tuple[float, ...]
+    labels: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         pairs = len(self.texts) if self.pairs is None else len(self.pairs)
@@ -92,7 +93,7 @@ class Splits(Generic[E]):
     """Everything a run reads.
 
     Attributes:
-        label_names: name of each class by its index, or of the one score.
+        label_names: name of each class or tag by its index, or of the one score.
         columns: role (``text``, ``pair``, ``image``, ``label``) -> the column that played it; empty for folders of images.
         notes: a sentence for everything that was guessed, dropped, carved or sampled.
         test_is_held_out: False where the data had no labelled test split and one was carved.

@@ -18,7 +18,9 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 
 def is_missing(cell: Any) -> bool:
-    """None, NaN, or a string of whitespace only."""
+    """None, NaN, a string of whitespace only, or a list of nothing."""
+    if isinstance(cell, list | np.ndarray):
+        return len(cell) == 0
     if isinstance(cell, str):
         return not cell.strip()
     return bool(np.ndim(cell) == 0 and pd.isna(cell))

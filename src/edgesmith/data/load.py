@@ -31,7 +31,7 @@ _POOL = 10  # rows drawn for each that will be used: carving costs time for all 
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """A table's usable rows; `inputs` has a tuple for each input column, `labels` are class names or scores."""
 
     table: Table
@@ -40,20 +40,42 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class _Kind(Generic[E]):
-    """What differs between texts and images, classes and scores.
+class RowKind(Generic[E]):
+    """What differs between texts and images.
 
     Attributes:
-        examples: made of the input columns and the class indices.
+        examples: made of the input columns and the labels.
         read: an input cell of a table, with its place in words.
         leaks: held-out rows that a training row gives away.
-        has_scores: labels are numbers; else they name classes.
+        labels: what these say.
     """
 
-    examples: Callable[[list[tuple[Any, ...]], tuple[float, ...]], E]
+    examples: Callable[[list[tuple[Any, ...]], tuple[Any, ...]], E]
     read: Callable[[Any, Table, str], Any]
     leaks: Callable[[E, E], list[int]]
-    has_scores: bool = False
+    labels: LabelKind
+
+
+@dataclass(frozen=True)
+class LabelKind:
+    """What differs between classes, scores and tags.
+
+    Attributes:
+        read: a label cell, with its place in words.
+        names: of the labels by index, from the rows of every split; refuses labels that make no sense. Its last argument
+            is whether the column is no guess.
+        unknown: the labels among some that a model with these names cannot give.
+        encode: labels as examples hold them, with the names.
+        check: refuses a row whose label does not fit its inputs, with its place in words.
+        are_classes: every part of the data needs rows of each.
+    """
+
+    read: Callable[[Any, str], Any]
+    names: Callable[[dict[str, Rows], str, bool], tuple[str, ...]]
+    unknown: Callable[[tuple[Any, ...], tuple[str, ...]], tuple[str, ...]]
+    encode: Callable[[tuple[Any, ...], tuple[str, ...]], tuple[Any, ...]]
+    check: Callable[[list[Any], Any, str], None] = lambda _inputs, _label, _where: None
+    are_classes: bool = False
 
 
 def load_splits(config: DataConfig, seed: int, *, scores: bool = False) -> Splits[TextExamples]:
@@ -74,7 +96,7 @@ def load_splits(config: DataConfig, seed: int, *, scores: bool = False) -> Split
     """
     tables = find_tables(config.path)
     columns = choose_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
-    return _load_splits(config, seed, tables, columns, _SCORED_TEXTS if scores else _TEXTS)
+    return split_tables(config, seed, tables, columns, _SCORED_TEXTS if scores else _TEXTS)
 
 
 def load_image_splits(config: DataConfig, seed: int) -> Splits[ImageExamples]:
@@ -87,21 +109,21 @@ def load_image_splits(config: DataConfig, seed: int) -> Splits[ImageExamples]:
     """
     tables = find_image_tables(config.path)
     columns = choose_image_columns(tables["train"], image=config.image, label=config.label)
-    return _load_splits(config, seed, tables, columns, _IMAGES)
+    return split_tables(config, seed, tables, columns, _IMAGES)
 
 
-def _load_splits(
-    config: DataConfig, seed: int, tables: dict[str, Table], columns: Columns | ImageColumns, kind: _Kind[E]
+def split_tables(
+    config: DataConfig, seed: int, tables: dict[str, Table], columns: Columns | ImageColumns, kind: RowKind[E]
 ) -> Splits[E]:
+    """The splits of some tables, as `load_splits` has it.
+
+    Args:
+        columns: of every table.
+    """
     notes = [*(note for table in tables.values() for note in table.notes), *columns.notes]
     rows = _labelled_rows(tables, columns, kind, notes)
-    if kind.has_scores:
-        names: tuple[str, ...] = (columns.label,)
-        _check_scores(rows["train"], columns.label)
-    else:
-        names = sort_classes(rows["train"].labels)
-        is_named = config.label is not None or isinstance(columns, ImageColumns)  # scores of images are rare
-        _check_labels(rows, names, columns.label, is_named=is_named)
+    is_named = config.label is not None or isinstance(columns, ImageColumns)  # scores of images are rare
+    names = kind.labels.names(rows, columns.label, is_named)
     given = {split: _encode(part, names, kind) for split, part in rows.items()}
     if "test" not in given and "validation" in given:
         given["test"] = given.pop("validation")
@@ -109,7 +131,7 @@ def _load_splits(
         notes.append(
             f"test: there is no labelled test split; {source} takes its place, used once at the end."
         )
-    of_each_class = not kind.has_scores
+    of_each_class = kind.labels.are_classes
     splits = _carve_missing(given, config, seed, notes, of_each_class=of_each_class)
     splits["train"] = _sample(splits["train"], config.max_rows, seed, notes, of_each_class=of_each_class)
     for split, part in given.items():
@@ -148,7 +170,7 @@ def load_labelled(
     """
     tables = find_tables(config.path)
     columns = choose_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
-    return _load_labelled(tables, columns, label_names, _SCORED_TEXTS if scores else _TEXTS)
+    return take_labelled(tables, columns, label_names, _SCORED_TEXTS if scores else _TEXTS)
 
 
 def load_labelled_images(
@@ -157,17 +179,18 @@ def load_labelled_images(
     """The same for images."""
     tables = find_image_tables(config.path)
     columns = choose_image_columns(tables["train"], image=config.image, label=config.label)
-    return _load_labelled(tables, columns, label_names, _IMAGES)
+    return take_labelled(tables, columns, label_names, _IMAGES)
 
 
-def _load_labelled(
-    tables: dict[str, Table], columns: Columns | ImageColumns, label_names: tuple[str, ...], kind: _Kind[E]
+def take_labelled(
+    tables: dict[str, Table], columns: Columns | ImageColumns, label_names: tuple[str, ...], kind: RowKind[E]
 ) -> tuple[E, tuple[str, ...]]:
+    """The labelled rows of one of some tables, as `load_labelled` has it."""
     held_out = (tables[split] for split in ("test", "validation") if split in tables)
     table: Table = next((part for part in held_out if _is_labelled(part, columns.label)), tables["train"])
     notes = [*table.notes, *columns.notes]
     rows = _read_rows(table, columns, kind, notes)
-    unknown = () if kind.has_scores else sort_classes(set(rows.labels) - set(label_names))
+    unknown = kind.labels.unknown(rows.labels, label_names)
     if unknown:
         raise DataError(
             f"{table.source}, column {columns.label!r}: labels that the model does not know: "
@@ -178,8 +201,8 @@ def _load_labelled(
 
 
 def _labelled_rows(
-    tables: dict[str, Table], columns: Columns | ImageColumns, kind: _Kind[Any], notes: list[str]
-) -> dict[str, _Rows]:
+    tables: dict[str, Table], columns: Columns | ImageColumns, kind: RowKind[Any], notes: list[str]
+) -> dict[str, Rows]:
     """Usable rows of every split that has labels; the training split must."""
     rows = {}
     for split, table in tables.items():
@@ -195,7 +218,7 @@ def _is_labelled(table: Table, label: str) -> bool:
     return label in table.columns and not set(map(class_name, table.frame[label])) <= {None, "-1"}
 
 
-def _read_rows(table: Table, columns: Columns | ImageColumns, kind: _Kind[Any], notes: list[str]) -> _Rows:
+def _read_rows(table: Table, columns: Columns | ImageColumns, kind: RowKind[Any], notes: list[str]) -> Rows:
     """The rows that have every input and a label; the others are counted in a note."""
     names = list(columns.roles().values())
     for name in names:
@@ -217,17 +240,18 @@ def _read_rows(table: Table, columns: Columns | ImageColumns, kind: _Kind[Any], 
             f"{table.source}: {len(dropped):,} rows without {what} or label dropped (first: {first})."
         )
     *inputs, labels = zip(*kept, strict=True)
-    return _Rows(table, inputs, labels)
+    return Rows(table, inputs, labels)
 
 
 def _read_row(
-    cells: list[Any], names: list[str], table: Table, position: int, kind: _Kind[Any]
+    cells: list[Any], names: list[str], table: Table, position: int, kind: RowKind[Any]
 ) -> tuple[Any, ...]:
-    """The inputs, then the name of the class."""
+    """The inputs, then the label."""
     places = [f"{table.at(position)}, column {name!r}" for name in names]
     inputs = [kind.read(cell, table, where) for cell, where in zip(cells[:-1], places[:-1], strict=True)]
-    read_label = _read_score if kind.has_scores else _read_label
-    return (*inputs, read_label(cells[-1], places[-1]))
+    label = kind.labels.read(cells[-1], places[-1])
+    kind.labels.check(inputs, label, table.at(position))
+    return (*inputs, label)
 
 
 def _read_text(cell: Any, _: Table, where: str) -> str:
@@ -269,17 +293,20 @@ def _read_score(cell: Any, where: str) -> float:
     return value
 
 
-def _check_scores(train: _Rows, label: str) -> None:
+def _score_names(rows: dict[str, Rows], label: str, _is_named: bool) -> tuple[str, ...]:
+    """The name of the column."""
+    train = rows["train"]
     if len(set(train.labels)) == 1:
         raise DataError(
             f"{train.table.source}, column {label!r}: every row has the score {train.labels[0]:g}; nothing can be learnt. "
             "--label-column names another column."
         )
+    return (label,)
 
 
-def _check_labels(rows: dict[str, _Rows], names: tuple[str, ...], label: str, *, is_named: bool) -> None:
+def _class_names(rows: dict[str, Rows], label: str, is_named: bool) -> tuple[str, ...]:
     """At least two classes, and no class that the training rows do not have."""
-    source = rows["train"].table.source
+    source, names = rows["train"].table.source, sort_classes(rows["train"].labels)
     check_are_classes(names, label, source, is_named=is_named)
     if len(names) == 1:
         raise DataError(
@@ -287,19 +314,30 @@ def _check_labels(rows: dict[str, _Rows], names: tuple[str, ...], label: str, *,
             "--label-column names another column."
         )
     for part in rows.values():
-        unseen = sort_classes(set(part.labels) - set(names))
-        if unseen:
-            raise DataError(
-                f"{part.table.source}, column {label!r}: labels that no training row has: "
-                f"{', '.join(map(repr, unseen))}. Allowed: {', '.join(map(repr, names))}."
-            )
+        check_are_known(_unknown_classes(part.labels, names), part.table.source, label, names)
+    return names
 
 
-def _encode(rows: _Rows, names: tuple[str, ...], kind: _Kind[E]) -> E:
-    if kind.has_scores:
-        return kind.examples(rows.inputs, rows.labels)
+def check_are_known(unseen: tuple[str, ...], source: str, label: str, names: tuple[str, ...]) -> None:
+    """Refuses labels of a split that are none of the training rows'."""
+    if unseen:
+        raise DataError(
+            f"{source}, column {label!r}: labels that no training row has: "
+            f"{', '.join(map(repr, unseen))}. Allowed: {', '.join(map(repr, names))}."
+        )
+
+
+def _unknown_classes(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[str, ...]:
+    return sort_classes(set(labels) - set(names))
+
+
+def _class_indices(labels: tuple[str, ...], names: tuple[str, ...]) -> tuple[int, ...]:
     index = {name: i for i, name in enumerate(names)}
-    return kind.examples(rows.inputs, tuple(index[name] for name in rows.labels))
+    return tuple(index[name] for name in labels)
+
+
+def _encode(rows: Rows, names: tuple[str, ...], kind: RowKind[E]) -> E:
+    return kind.examples(rows.inputs, kind.labels.encode(rows.labels, names))
 
 
 def _carve_missing(
@@ -346,12 +384,19 @@ def _leak_note(split: str, rows: int, leaks: int) -> str:
     return f"{split}: {leaks:,} of {rows:,} rows are contained in a training row; all are kept, as provided."
 
 
-_TEXTS = _Kind(
+_CLASSES = LabelKind(_read_label, _class_names, _unknown_classes, _class_indices, are_classes=True)
+_SCORES = LabelKind(_read_score, _score_names, lambda *_: (), lambda labels, _: labels)
+
+_TEXTS = RowKind(
     examples=lambda inputs, labels: TextExamples(inputs[0], inputs[1] if len(inputs) > 1 else None, labels),
     read=_read_text,
     leaks=find_leaks,
+    labels=_CLASSES,
 )
-_SCORED_TEXTS = replace(_TEXTS, has_scores=True)
-_IMAGES = _Kind(
-    examples=lambda inputs, labels: ImageExamples(inputs[0], labels), read=_read_image, leaks=find_equal
+_SCORED_TEXTS = replace(_TEXTS, labels=_SCORES)
+_IMAGES = RowKind(
+    examples=lambda inputs, labels: ImageExamples(inputs[0], labels),
+    read=_read_image,
+    leaks=find_equal,
+    labels=_CLASSES,
 )

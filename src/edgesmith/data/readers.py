@@ -21,6 +21,9 @@ from edgesmith.errors import DataError
 
 Row = tuple[int, list[str]]  # line the record starts on, its cells
 
+CONLL_COLUMNS = ("tokens", "tags")
+"""Of the table that a .conll file becomes."""
+
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
@@ -52,7 +55,7 @@ class Table:
 
 
 def read_table(path: str | Path) -> Table:
-    """Reads a .csv, .tsv, .jsonl, .json (one object a line) or .parquet file.
+    """Reads a .csv, .tsv, .jsonl, .json (one object a line), .parquet or .conll file.
 
     CSV honours double quotes. TSV is GLUE's: a quote character is a character like any other. A CSV or TSV
     whose first row holds a number, an empty cell or a frequent value of its own column has no header: its
@@ -217,6 +220,34 @@ def _read_parquet(path: Path) -> Table:
     return Table(frame.set_axis(range(1, len(frame) + 1)), str(path), "row")
 
 
+def _read_conll(path: Path) -> Table:
+    """A row for each sentence, with its `CONLL_COLUMNS`: lists of words and of tags.
+
+    A line is a word and its tag, the first and the last of its fields; a blank line ends a sentence. Lines that begin
+    with ``-DOCSTART-`` part documents and are passed over (CoNLL-2003 shared task).
+    """
+    sentences: dict[int, list[tuple[str, str]]] = {}
+    start = None
+    with _opened(path, "\n") as file:
+        for number, line in enumerate(file, start=1):
+            fields = line.split()
+            if not fields or fields[0] == "-DOCSTART-":
+                start = None
+                continue
+            if len(fields) == 1:
+                raise DataError(
+                    f"{path}, line {number}: {fields[0]!r} stands alone; expected a word and its tag, with white space "
+                    "between them, and a blank line after each sentence."
+                )
+            start = number if start is None else start
+            sentences.setdefault(start, []).append((fields[0], fields[-1]))
+    columns = {
+        name: [[pair[side] for pair in sentence] for sentence in sentences.values()]
+        for side, name in enumerate(CONLL_COLUMNS)
+    }
+    return Table(pd.DataFrame(columns, index=list(sentences), dtype=object), str(path), "line")
+
+
 def _one_line(problem: Exception) -> str:
     return " ".join(str(problem).split())
 
@@ -227,4 +258,5 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".jsonl": _read_jsonl,
     ".json": _read_jsonl,
     ".parquet": _read_parquet,
+    ".conll": _read_conll,
 }

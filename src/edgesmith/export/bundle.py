@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgesmith.errors import BundleError, ExportError
-from edgesmith.export.run_script import IMAGE_MODULES, MODULES, RUN_SCRIPT_NAME, write_run_script
+from edgesmith.export.run_script import RUN_SCRIPT_NAME, modules_of, write_run_script
 from edgesmith.records import (
     MANIFEST_NAME,
     FileEntry,
@@ -65,7 +65,7 @@ def write_bundle(
     partial, old = (destination.with_name(f".{destination.name}.{suffix}") for suffix in ("partial", "old"))
     try:
         _make_room(destination, partial, old)
-        _fill(partial, files, MODULES if preprocessing is None else IMAGE_MODULES)
+        _fill(partial, files, modules_of(task))
         manifest = Manifest(
             runtime=runtime,
             task=task,

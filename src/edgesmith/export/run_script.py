@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgesmith.errors import ExportError
-from edgesmith.records import write_text
+from edgesmith.records import TAGGED_TASK, Task, write_text
 
 RUN_SCRIPT_NAME = "run.py"
 
@@ -34,6 +34,7 @@ MODULES = (
     "edgesmith.runtime.predictor",
     "edgesmith.runtime.rows",
     "edgesmith.runtime.answering",
+    "edgesmith.runtime.text_options",
     "edgesmith.runtime.command",
 )
 IMAGE_MODULES = (
@@ -51,6 +52,15 @@ IMAGE_MODULES = (
     "edgesmith.runtime.predictor",
     "edgesmith.runtime.answering",
     "edgesmith.runtime.image_command",
+)
+
+TAG_MODULES = (
+    *MODULES[: MODULES.index("edgesmith.runtime.rows")],
+    "edgesmith.runtime.entities",
+    "edgesmith.runtime.windows",
+    "edgesmith.runtime.tokens",
+    *MODULES[MODULES.index("edgesmith.runtime.rows") : -1],
+    "edgesmith.runtime.tag_command",
 )
 
 HEADER = '''\
@@ -124,11 +134,18 @@ class _Floor:
             raise _clash(module, entry.name)
 
 
+def modules_of(task: Task) -> tuple[str, ...]:
+    """What the ``run.py`` of a task is taken from."""
+    if task == "image-classification":
+        return IMAGE_MODULES
+    return TAG_MODULES if task == TAGGED_TASK else MODULES
+
+
 def write_run_script(bundle_dir: Path, modules: tuple[str, ...] = MODULES) -> Path:
     """Writes ``run.py``, executable, into a bundle.
 
     Args:
-        modules: `MODULES` for texts, `IMAGE_MODULES` for images.
+        modules: of what the bundle answers: `MODULES`, `TAG_MODULES` or `IMAGE_MODULES`.
 
     Returns:
         The file.

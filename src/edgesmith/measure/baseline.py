@@ -1,8 +1,9 @@
-"""Linear models of words or pixels: how much of the task needs no transformer at all."""
+"""Linear models of words or pixels, and word lists: how much of the task needs no transformer at all."""
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edgesmith.errors import MeasureError
 from edgesmith.runtime.judge import ACCURACY, Judge
+from edgesmith.runtime.tokens import as_answers
 
 # Wang and Manning 2012 ("Baselines and Bigrams"): bigrams and a linear model are strong on short texts.
 _NGRAMS = (1, 2)
@@ -63,6 +65,39 @@ def linear_pixels(
         pixels.reshape(len(pixels), -1).astype(np.float32) for pixels in (train_pixels, test_pixels)
     )
     return _quality(model, "linear pixels", (train, train_labels), (test, test_labels), judge)
+
+
+def frequent_tags(
+    train_texts: Sequence[str],
+    train_tags: Sequence[Sequence[str]],
+    test_texts: Sequence[str],
+    test_tags: Sequence[Sequence[str]],
+    *,
+    judge: Judge,
+) -> float:
+    """Quality on test rows of the tag that each word has most often in the training rows, and else the most frequent one.
+
+    Near to the baseline of CoNLL-2003 (Tjong Kim Sang and De Meulder 2003, section 3.2), which looks up whole entities.
+
+    Args:
+        train_texts, test_texts: words with one space between them.
+        train_tags, test_tags: one for each word.
+
+    Raises:
+        MeasureError: no training or no test row.
+    """
+    if not train_texts or not test_texts:
+        raise MeasureError(
+            f"frequent tags: {len(train_texts)} training and {len(test_texts)} test rows; expected 1 or more of each."
+        )
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for text, tags in zip(train_texts, train_tags, strict=True):
+        for word, tag in zip(text.split(" "), tags, strict=True):
+            counts[word][tag] += 1
+    best = {word: tags.most_common(1)[0][0] for word, tags in counts.items()}
+    other = Counter(tag for tags in train_tags for tag in tags).most_common(1)[0][0]
+    answers = [tuple(best.get(word, other) for word in text.split(" ")) for text in test_texts]
+    return judge.quality(as_answers(answers), as_answers(test_tags))
 
 
 def _quality(

@@ -28,6 +28,7 @@ def measure_coverage(
     seen: Set[int],
     teacher: ArrayLike,
     artifact: ArrayLike,
+    truth: ArrayLike,
     judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
@@ -37,7 +38,7 @@ def measure_coverage(
     Args:
         before, after: the teacher's tokenizer and the trimmed one; whether they truncate does not matter.
         seen: the teacher's ids of the training texts.
-        teacher, artifact: answers to the test rows, (n,).
+        teacher, artifact, truth: answers to the test rows, (n,).
         judge: of the task.
         resamples, seed: of the bootstrap.
     """
@@ -45,7 +46,7 @@ def measure_coverage(
     known = {token for token, token_id in before.get_vocab().items() if token_id in seen}
     unseen = np.array([not known.issuperset(row) for row in _tokens(before, test)])  # (n,)
     groups = [
-        compare_group(rows, teacher, artifact, test.labels, judge=judge, resamples=resamples, seed=seed)
+        compare_group(rows, teacher, artifact, truth, judge=judge, resamples=resamples, seed=seed)
         for rows in (unseen, ~unseen)
     ]
     prefix = str(before.model.continuing_subword_prefix)

@@ -21,11 +21,12 @@ def non_finite(logits: NDArray[np.floating]) -> list[str]:
 
 
 def collapsed(answers: Answers, truth: Answers) -> list[str]:
-    """One answer to every row, (n,), while the truth, (n,), has more."""
+    """One answer everywhere, (n,), while the truth, (n,), has more."""
     given, wanted = np.unique(answers), np.unique(truth)
     if len(given) > 1 or len(wanted) < 2:
         return []
-    return [f"all {len(answers)} rows have the answer {given[0]:g}; the labels have {len(wanted)} values"]
+    told = f"{given[0]:g}" if np.issubdtype(given.dtype, np.number) else repr(str(given[0]))
+    return [f"all {len(answers)} rows have the answer {told}; the labels have {len(wanted)} values"]
 
 
 def low_agreement(agreement: float, floor: float) -> list[str]:
@@ -86,7 +87,7 @@ def run_guards(
 
     Args:
         logits: the artifact's outputs, shape (n, classes).
-        answers, truth: of the same rows, shape (n,).
+        answers, truth: the single values of the same rows (`Judge.units`), shape (n,).
         agreement: with the teacher.
         min_agreement: its floor.
         latencies: with the samples ``artifact`` and ``fp32``.

@@ -20,8 +20,9 @@ class PairedQuality:
         n: rows.
         drop: teacher minus artifact; positive is a loss.
         drop_ci95: percentile interval of the paired bootstrap.
-        mcnemar_p: exact two-sided p that the two are right equally often; None for scores, which are not right or wrong.
-        agreement: fraction of rows with the same class, right or wrong; of scores Pearson's correlation.
+        mcnemar_p: exact two-sided p that the two are right equally often; None for answers that are not one class, right or wrong.
+        agreement: fraction of rows with the same class, right or wrong; of scores Pearson's correlation; of
+            tags the metric, with the teacher's as the truth.
     """
 
     n: int
@@ -45,7 +46,7 @@ def compare(
     """Paired comparison of two models.
 
     Args:
-        teacher_predictions, artifact_predictions, labels: class indices or scores, each of shape (n,), n >= 1.
+        teacher_predictions, artifact_predictions, labels: answers as the judge takes them, each of shape (n,), n >= 1.
         judge: of the task.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -54,10 +55,11 @@ def compare(
         MeasureError: the three do not have one and the same length, or there is no row.
     """
     teacher, artifact, truth = _rows(teacher_predictions, artifact_predictions, labels)
-    teacher_right, artifact_right = teacher == truth, artifact == truth
-    n = len(truth)
-    lost = int(np.sum(teacher_right & ~artifact_right))
-    gained = int(np.sum(artifact_right & ~teacher_right))
+    n, lost, gained = len(truth), 0, 0
+    if judge.has_classes:
+        teacher_right, artifact_right = teacher == truth, artifact == truth
+        lost = int(np.sum(teacher_right & ~artifact_right))
+        gained = int(np.sum(artifact_right & ~teacher_right))
     if judge.metric == "accuracy":
         drop = (lost - gained) / n  # no rounding of two means
         interval = _accuracy_ci95(lost, gained, n, resamples, seed)
@@ -70,7 +72,7 @@ def compare(
         artifact=judge.quality(artifact, truth),
         drop=drop,
         drop_ci95=interval,
-        mcnemar_p=None if judge.has_scores else _mcnemar_p(lost, gained),
+        mcnemar_p=_mcnemar_p(lost, gained) if judge.has_classes else None,
         agreement=judge.agreement(teacher, artifact),
     )
 
@@ -100,10 +102,11 @@ def _bootstrap_ci95(
 ) -> tuple[float, float]:
     """Percentile interval of the drop over resampled rows (Efron and Tibshirani 1993, chapter 13); all (n,)."""
     generator, n = np.random.default_rng(seed), len(truth)
+    ours, theirs = judge.tally(teacher, truth), judge.tally(artifact, truth)
     drops = []
     for _ in range(resamples):
         rows = generator.integers(n, size=n)
-        drops.append(judge.quality(teacher[rows], truth[rows]) - judge.quality(artifact[rows], truth[rows]))
+        drops.append(judge.value(ours[rows]) - judge.value(theirs[rows]))
     low, high = np.quantile(drops, [0.025, 0.975])
     return float(low), float(high)
 

@@ -10,7 +10,15 @@ from edgesmith.errors import MeasureError
 from edgesmith.measure.quality import PairedQuality
 from edgesmith.measure.size import Sizes
 from edgesmith.recipe import Budget, Recipe
-from edgesmith.records import FailedBudget, Latencies, LatencySample, Percentiles, Verdict, VocabularyCoverage
+from edgesmith.records import (
+    FailedBudget,
+    Latencies,
+    LatencySample,
+    Percentiles,
+    Task,
+    Verdict,
+    VocabularyCoverage,
+)
 from edgesmith.runtime import Judge
 
 SAMPLES = ("artifact", "fp32", "int8", "eager")
@@ -18,6 +26,10 @@ _HELD_IN_PIECES = (
     100  # English BERT has 8 pieces of Cyrillic, 4 of Greek, 2 of Arabic: it spelled them before, too
 )
 _QUIET = 0.95  # of a core; an idle machine gives 0.99 and more
+_BASELINES: dict[Task, str] = {
+    "image-classification": "a linear model of pixels",
+    "token-classification": "a list of words and their tags",
+}
 _CLEAR_LEAD = 0.01  # a teacher that leads a linear model by less than a point proves little
 
 
@@ -182,7 +194,7 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
         yield _too_small(quality.n, half_width, max_drop)
     lead = quality.teacher - evidence.bow_baseline
     if lead < _CLEAR_LEAD:
-        linear = "a linear model of pixels" if recipe.task == "image-classification" else "a bag of words"
+        linear = _BASELINES.get(recipe.task, "a bag of words")
         yield (
             f"the teacher ({quality.teacher:.2%}) leads {linear} ({evidence.bow_baseline:.2%}) by "
             f"{100 * lead:.2f} points: a small drop against a weak teacher proves little"

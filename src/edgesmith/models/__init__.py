@@ -1,8 +1,19 @@
 """KNOW: the model families, our compact encoder, loading and saving. Importing it registers our Auto classes."""
 
-from transformers import AutoConfig, AutoModelForImageClassification, AutoModelForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+)
 
-from edgesmith.models.compact import CompactBertConfig, CompactBertForSequenceClassification, CompactEncoder
+from edgesmith.models.compact import (
+    CompactBert,
+    CompactBertConfig,
+    CompactBertForSequenceClassification,
+    CompactBertForTokenClassification,
+    CompactEncoder,
+)
 from edgesmith.models.compact_vit import CompactVitConfig, CompactVitForImageClassification
 from edgesmith.models.families import FAMILIES, WHOLE_FAMILIES, shape_of, to_compact
 from edgesmith.models.load import (
@@ -10,6 +21,7 @@ from edgesmith.models.load import (
     LoadedModel,
     load_classifier,
     load_image_classifier,
+    load_token_classifier,
     load_tokenizer,
     save_classifier,
 )
@@ -20,6 +32,7 @@ AutoConfig.register(CompactBertConfig.model_type, CompactBertConfig, exist_ok=Tr
 AutoModelForSequenceClassification.register(
     CompactBertConfig, CompactBertForSequenceClassification, exist_ok=True
 )
+AutoModelForTokenClassification.register(CompactBertConfig, CompactBertForTokenClassification, exist_ok=True)
 AutoConfig.register(CompactVitConfig.model_type, CompactVitConfig, exist_ok=True)
 AutoModelForImageClassification.register(CompactVitConfig, CompactVitForImageClassification, exist_ok=True)
 
@@ -27,8 +40,10 @@ __all__ = [
     "FAMILIES",
     "VISION_FAMILIES",
     "WHOLE_FAMILIES",
+    "CompactBert",
     "CompactBertConfig",
     "CompactBertForSequenceClassification",
+    "CompactBertForTokenClassification",
     "CompactEncoder",
     "CompactVitConfig",
     "CompactVitForImageClassification",
@@ -37,6 +52,7 @@ __all__ = [
     "build_zoo_model",
     "load_classifier",
     "load_image_classifier",
+    "load_token_classifier",
     "load_tokenizer",
     "load_zoo_classifier",
     "save_classifier",

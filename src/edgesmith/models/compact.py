@@ -22,7 +22,7 @@ from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.modeling_outputs import SequenceClassifierOutput, TokenClassifierOutput
 
 MASK_VALUE = -1.0e4
 """Added to the scores of padded keys. Finite on purpose: -3.4e38 poisons static INT8 ranges; exp(-1e4) is 0 in FP32."""
@@ -30,7 +30,7 @@ MASK_VALUE = -1.0e4
 
 @strict
 class CompactBertConfig(PreTrainedConfig):
-    """Shape of a `CompactBertForSequenceClassification`; lists hold one entry a layer.
+    """Shape of a `CompactBert`; lists hold one entry a layer.
 
     Dropout is off by default: compact encoders are distilled, soft labels regularise enough, and drawing the random
     numbers takes 15 % of a training step on a CPU.
@@ -224,8 +224,8 @@ def label_loss(logits: Tensor, labels: Tensor, *, reduction: str = "mean") -> Te
     return nn.functional.cross_entropy(logits.float(), labels, reduction=reduction)
 
 
-class CompactBertForSequenceClassification(CompactEncoder):
-    """Compact encoder with a BERT (tanh) or DistilBERT (relu) sequence head.
+class CompactBert(CompactEncoder):
+    """Compact encoder of texts; what is read off its states is a head's.
 
     Args:
         config: the shape; see `CompactBertConfig`.
@@ -238,6 +238,35 @@ class CompactBertForSequenceClassification(CompactEncoder):
     def __init__(self, config: CompactBertConfig) -> None:
         super().__init__(config)
         self.embeddings = CompactEmbeddings(config)
+
+    def encode_tokens(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        token_type_ids: Tensor | None,
+        position_ids: Tensor | None,
+        head_gates: list[Tensor] | None,
+        neuron_gates: list[Tensor] | None,
+        *,
+        is_first_enough: bool,
+    ) -> list[Tensor]:
+        """The hidden states before the layers and after each, (B, S, H); see `forward` of a model with a head."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        hidden = self.embeddings(input_ids, token_type_ids, position_ids)  # (B, S, H)
+        mask = ((1.0 - attention_mask.to(hidden.dtype)) * MASK_VALUE)[:, None, None, :]  # (B, 1, 1, S)
+        return self.encode(hidden, mask, head_gates, neuron_gates, is_first_enough=is_first_enough)
+
+
+class CompactBertForSequenceClassification(CompactBert):
+    """Compact encoder with a BERT (tanh) or DistilBERT (relu) sequence head.
+
+    Args:
+        config: the shape; see `CompactBertConfig`.
+    """
+
+    def __init__(self, config: CompactBertConfig) -> None:
+        super().__init__(config)
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.pooler_activation = ACT2FN[config.pooler_act]
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
@@ -268,14 +297,66 @@ class CompactBertForSequenceClassification(CompactEncoder):
             head_gates: one tensor a layer, (heads,) or (B, heads), that scales each head (importance, masks).
             neuron_gates: one tensor a layer, (neurons,) or (B, 1, neurons), that scales each FFN neuron.
         """
-        if attention_mask is None:
-            attention_mask = torch.ones_like(input_ids)
-        hidden = self.embeddings(input_ids, token_type_ids, position_ids)  # (B, S, H)
-        mask = ((1.0 - attention_mask.to(hidden.dtype)) * MASK_VALUE)[:, None, None, :]  # (B, 1, 1, S)
-        states = self.encode(hidden, mask, head_gates, neuron_gates, is_first_enough=not output_hidden_states)
+        states = self.encode_tokens(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            head_gates,
+            neuron_gates,
+            is_first_enough=not output_hidden_states,
+        )
         pooled = self.pooler_activation(self.pooler(states[-1][:, 0]))  # (B, H)
         logits = self.classifier(self.dropout(pooled))  # (B, labels)
         loss = label_loss(logits, labels) if labels is not None else None
         return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=tuple(states) if output_hidden_states else None
+        )
+
+
+class CompactBertForTokenClassification(CompactBert):
+    """Compact encoder with a linear head on every token, that of BERT and DistilBERT alike.
+
+    Args:
+        config: the shape; see `CompactBertConfig`.
+    """
+
+    def __init__(self, config: CompactBertConfig) -> None:
+        super().__init__(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.hidden_size, len(config.id2label or ()))
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        labels: Tensor | None = None,
+        output_hidden_states: bool = False,
+        head_gates: list[Tensor] | None = None,
+        neuron_gates: list[Tensor] | None = None,
+        **_: Any,
+    ) -> TokenClassifierOutput:
+        """Logits of every token, for a batch of token ids.
+
+        Args:
+            labels: (B, S) classes, -100 for tokens that do not count; adds their mean cross-entropy to the result.
+            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, head_gates, neuron_gates: as in
+                `CompactBertForSequenceClassification`.
+        """
+        states = self.encode_tokens(
+            input_ids,
+            attention_mask,
+            token_type_ids,
+            position_ids,
+            head_gates,
+            neuron_gates,
+            is_first_enough=False,
+        )
+        logits = self.classifier(self.dropout(states[-1]))  # (B, S, labels)
+        loss = label_loss(logits.flatten(0, 1), labels.flatten()) if labels is not None else None
+        return TokenClassifierOutput(
             loss=loss, logits=logits, hidden_states=tuple(states) if output_hidden_states else None
         )

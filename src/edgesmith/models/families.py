@@ -13,7 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from edgesmith.errors import UnsupportedError
-from edgesmith.models.compact import CompactBertConfig, CompactBertForSequenceClassification
+from edgesmith.models.compact import (
+    CompactBert,
+    CompactBertConfig,
+    CompactBertForSequenceClassification,
+    CompactBertForTokenClassification,
+)
 from edgesmith.models.compact_vit import CompactVitConfig
 from edgesmith.models.vision import compact_vit_config, is_vision, vit_shape
 from edgesmith.records import EncoderShape
@@ -122,6 +127,17 @@ def check_is_known(config: PreTrainedConfig) -> None:
         family_of(config)
 
 
+def check_has_compact_form(config: PreTrainedConfig) -> None:
+    """Raises `UnsupportedError` for a model type that may be known, and still cannot be compressed."""
+    if not is_compact(config):
+        family_of(config)
+
+
+def label_names(config: PreTrainedConfig) -> tuple[str, ...]:
+    """Of a model's classes, by index."""
+    return tuple(name for _, name in sorted((config.id2label or {}).items()))
+
+
 def shape_of(config: PreTrainedConfig) -> EncoderShape:
     """Sizes of the encoder that a config describes, of texts or images."""
     if is_vision(config):
@@ -186,17 +202,24 @@ def _compact_bert_config(config: PreTrainedConfig, shape: EncoderShape) -> Compa
     )
 
 
-def to_compact(model: PreTrainedModel) -> CompactBertForSequenceClassification:
+TOKEN_HEAD = "ForTokenClassification"
+"""How the names of classes end whose models have logits for each token."""
+
+
+def to_compact(model: PreTrainedModel) -> CompactBert:
     """A compact encoder with a copy of the model's weights and the same logits.
 
     Args:
-        model: a sequence classifier of a known family, or a compact one (then a plain copy).
+        model: a classifier of sequences or tokens of a known family, or a compact one (then a plain copy).
 
     Raises:
         UnsupportedError: the family is not known.
     """
     config = _compact_bert_config(model.config, shape_of(model.config))
-    compact = CompactBertForSequenceClassification(config)
+    has_tokens = type(model).__name__.endswith(TOKEN_HEAD)
+    compact: CompactBert = (
+        CompactBertForTokenClassification if has_tokens else CompactBertForSequenceClassification
+    )(config)
     source = model.state_dict()
     if not isinstance(model.config, CompactBertConfig):
         source = _renamed(family_of(model.config), source, len(config.layers))

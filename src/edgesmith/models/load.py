@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -21,7 +22,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 
 from edgesmith.errors import ModelError
-from edgesmith.models.families import check_is_known, is_compact
+from edgesmith.models.families import TOKEN_HEAD, check_is_known, is_compact, label_names
 from edgesmith.models.processing import check_fits, load_processor, read_preprocessing
 from edgesmith.models.vision import fit_image_size, vision_family_of
 from edgesmith.records import ImagePreprocessing
@@ -31,10 +32,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A sequence classifier with its tokenizer.
+    """A classifier of sequences or tokens with its tokenizer.
 
     Attributes:
-        has_head: False where the checkpoint had no trained sequence classifier; what there is of one is then random,
+        has_head: False where the checkpoint had no trained classifier of this kind; what there is of one is then random,
             or belongs to another task.
     """
 
@@ -76,6 +77,47 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
     return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
 
 
+_TASK_HEADS = {
+    "ForSequenceClassification": "text-classification",
+    TOKEN_HEAD: "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForMultipleChoice": "multiple choice",
+}
+"""How the names of classes end that are trained for a task of their own, and that task."""
+
+
+def load_token_classifier(source: str, labels: tuple[str, ...]) -> LoadedModel:
+    """The same for a model that has logits for each token.
+
+    A trained head keeps its own labels and their order; it may have more than the data.
+
+    Args:
+        labels: label names of the task.
+
+    Raises:
+        ModelError: as `load_classifier`; or the head of another task, or one that lacks some of the labels.
+        UnsupportedError: a family that is not known.
+    """
+    config = _read(source, lambda: AutoConfig.from_pretrained(source))
+    for name in config.architectures or []:
+        head = next((head for head in _TASK_HEADS if name.endswith(head)), TOKEN_HEAD)
+        if head != TOKEN_HEAD:
+            raise ModelError(
+                f"{source} is a {name}, which has the head of another task, {_TASK_HEADS[head]}; allowed: a model that "
+                f"ends in {TOKEN_HEAD}, or one without a head, which is then fine-tuned."
+            )
+    if _names_head(config, AutoModelForTokenClassification):
+        own = label_names(config)
+        if lacking := sorted(set(labels) - set(own)):
+            raise ModelError(
+                f"{source} does not know the labels {', '.join(map(repr, lacking))} of the data; its own are "
+                f"{', '.join(own)}. Give data with these, or the model without a head."
+            )
+        labels = own
+    model, has_head = _load_model(source, labels, AutoModelForTokenClassification, check_is_known)
+    return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
+
+
 def load_image_classifier(source: str, labels: tuple[str, ...] | None = None) -> LoadedImageModel:
     """The same for images, with the model's image processor.
 
@@ -110,7 +152,7 @@ def _load_model(
     names_head = _names_head(config, auto)
     if labels is not None:
         if names_head:
-            _check_labels(source, _label_names(config), labels)
+            _check_labels(source, label_names(config), labels)
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: index for index, label in enumerate(labels)}
     model, report = _read(
@@ -159,10 +201,6 @@ def _names_head(config: PreTrainedConfig, auto: Any) -> bool:
     """Whether the checkpoint says that it is a classifier of the kind that the Auto class opens."""
     head = auto.__name__.removeprefix("AutoModel")  # such as ForSequenceClassification
     return any(name.endswith(head) for name in config.architectures or [])
-
-
-def _label_names(config: PreTrainedConfig) -> tuple[str, ...]:
-    return tuple(name for _, name in sorted((config.id2label or {}).items()))
 
 
 def _check_labels(source: str, own: tuple[str, ...], labels: tuple[str, ...]) -> None:

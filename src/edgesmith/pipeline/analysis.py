@@ -12,7 +12,7 @@ from edgesmith.export import exporter
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.models import shape_of
 from edgesmith.models.families import compact_config
-from edgesmith.pipeline.artifacts import feeds_of
+from edgesmith.pipeline.artifacts import feeds_of_examples, run_each
 from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Candidate, EncoderShape, to_dict
@@ -64,7 +64,7 @@ def analyze_teacher(bench: Workbench, folder: Path) -> StepResult:
 def _time(bench: Workbench, shapes: Mapping[str, EncoderShape], folder: Path) -> dict[str, float]:
     """Name -> p50 in milliseconds of an INT8 model of that shape, with random weights, on validation inputs."""
     rows, threads = bench.student_validation_rows, bench.recipe.validate.threads
-    feeds = [feeds_of(rows, row) for row in rows.sample(TIMED_INPUTS, bench.recipe.seed)]
+    feeds = feeds_of_examples(rows, rows.sample_examples(TIMED_INPUTS, bench.recipe.seed))
     scratch, sessions = folder / "timed", {}
     bench.progress.start("timing candidate structures", len(shapes))
     for done, (name, shape) in enumerate(shapes.items(), 1):
@@ -73,7 +73,7 @@ def _time(bench: Workbench, shapes: Mapping[str, EncoderShape], folder: Path) ->
         bench.progress.advance(done, name)
     bench.progress.finish()
     timed = time_interleaved(
-        {name: session.run for name, session in sessions.items()},
+        {name: run_each(session.run) for name, session in sessions.items()},
         dict.fromkeys(sessions, feeds),
         rounds=TIMED_ROUNDS,
         threads=threads,

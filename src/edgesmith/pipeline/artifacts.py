@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from edgesmith.records import Plan, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import open_session
+from edgesmith.runtime.windows import padded
 from edgesmith.search.groups import GroupLoss, longest_quarter
 
 PARITY_ROWS = 32
@@ -58,10 +60,10 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     graph.unlink()
     answers = answer_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
     reached = bench.quality(answers, rows)
-    longest = longest_quarter(np.array(bench.validation_rows.lengths))
+    longest = longest_quarter(np.array(bench.validation_rows.example_lengths))
     return StepResult(
         {
-            "rows": len(rows),
+            "rows": len(answers),
             "quality": reached,
             "drop": bench.teacher_quality - reached,
             "longest": GroupLoss.of(bench.lost(answers)[longest]) if longest.any() else None,
@@ -98,12 +100,28 @@ def answer_with_runtime(
         logits.append(session.run(feeds_of(rows, row)))
         bench.progress.advance(row + 1)
     bench.progress.finish()
-    return bench.judge.answers(np.concatenate(logits))
+    return rows.answers(padded(logits), bench.judge)
 
 
 def feeds_of(rows: EncodedRows, row: int) -> dict[str, Any]:
     """One row as a batch of its own, as numpy arrays."""
     return {name: value.numpy() for name, value in model_inputs(rows.collate([rows[row]])).items()}
+
+
+def feeds_of_examples(rows: EncodedRows, examples: Sequence[int]) -> list[list[dict[str, Any]]]:
+    """The feeds of the rows of some examples."""
+    groups = rows.rows_of_examples()
+    return [[feeds_of(rows, row) for row in groups[example]] for example in examples]
+
+
+def run_each(run: Callable[[Any], object]) -> Callable[[Sequence[Any]], None]:
+    """Runs the rows of one example."""
+
+    def run_rows(rows: Sequence[Any]) -> None:
+        for row in rows:
+            run(row)
+
+    return run_rows
 
 
 def _export_checked(
@@ -121,5 +139,7 @@ def _export_checked(
     exporter(runtime).export_graph(model, path, max_length=modality.max_length, pairs=modality.has_pairs)
     sample = rows.take(rows.sample(PARITY_ROWS, bench.recipe.seed))
     session = open_session(runtime, path)
-    logits = np.concatenate([session.run(feeds_of(sample, row)) for row in range(len(sample))])
-    check_parity(predict_logits(model, sample).numpy(), logits, tolerance=PARITY_TOLERANCE, name=path.name)
+    logits = padded([session.run(feeds_of(sample, row)) for row in range(len(sample))])
+    wanted = predict_logits(model, sample).numpy()
+    flat = (len(sample), -1)  # the logits of a row's tokens in one line
+    check_parity(wanted.reshape(flat), logits.reshape(flat), tolerance=PARITY_TOLERANCE, name=path.name)

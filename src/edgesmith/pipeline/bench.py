@@ -75,7 +75,7 @@ class Workbench:
 
     @cached_property
     def teacher_logits(self) -> Tensor:
-        """(N, labels) of the training rows, in the precision of training."""
+        """(N, labels), or (N, S, labels) of tokens, of the training rows, in the precision of training."""
         self.progress.say(f"teacher answers {len(self.train_rows):,} training rows")
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
             return predict_logits(self.teacher, self.train_rows)
@@ -87,11 +87,11 @@ class Workbench:
 
     def answers(self, model: PreTrainedModel, rows: EncodedRows) -> Answers:
         """(N,) of a model in PyTorch."""
-        return self.judge.answers(predict_logits(model, rows).numpy())
+        return rows.answers(predict_logits(model, rows).numpy(), self.judge)
 
     def quality(self, answers: Answers, rows: EncodedRows) -> float:
         """Of (N,) answers, by the task's metric."""
-        return self.judge.quality(answers, np.array(rows.labels))
+        return self.judge.quality(answers, rows.truth)
 
     @cached_property
     def teacher_validation(self) -> Answers:
@@ -105,7 +105,7 @@ class Workbench:
 
     def lost(self, answers: Answers) -> NDArray[np.float64]:
         """(N,) what each validation row loses by these answers; of classes 1, 0 or, gained, -1."""
-        truth = np.array(self.validation_rows.labels)
+        truth = self.validation_rows.truth
         return self.judge.credits(self.teacher_validation, truth) - self.judge.credits(answers, truth)
 
     @cached_property

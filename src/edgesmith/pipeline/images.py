@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,8 @@ from edgesmith.models import (
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import Recipe
 from edgesmith.records import EncoderShape
-from edgesmith.runtime import ImageEncoder, Predictor
+from edgesmith.runtime import ImageEncoder
+from edgesmith.runtime.judge import Answers
 
 BASELINE_SIZE = (8, 8)
 """Of the images that the linear baseline sees: 192 values in colour."""
@@ -65,8 +67,9 @@ class ImageModality(Modality):
         total = sum(parameters)
         return (f"{total / 1e6:.1f} M parameters; every image is {shape.positions} tokens",)
 
-    def answer(self, predictor: Predictor, examples: ImageExamples) -> npt.NDArray[np.float32]:
-        return predictor.logits(list(examples.images))
+    def answer(self, predictor: Any, examples: ImageExamples) -> tuple[Answers, npt.NDArray[np.float32]]:
+        logits = predictor.logits(list(examples.images))
+        return self.judge.answers(logits), logits
 
     def linear_baseline(self) -> float:
         train, test = self.splits.train, self.splits.test

@@ -19,7 +19,8 @@ from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, save_classifier
 from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, VocabularyCoverage
-from edgesmith.runtime import Judge, Predictor
+from edgesmith.runtime import Judge
+from edgesmith.runtime.judge import Answers
 from edgesmith.search.vocabulary import Vocabulary
 
 Reader = PreTrainedTokenizerBase | BaseImageProcessor
@@ -144,11 +145,13 @@ class Modality(ABC):
         """What trimming left."""
         return {}
 
-    def coverage(self, teacher: npt.ArrayLike, artifact: npt.ArrayLike) -> VocabularyCoverage | None:
+    def coverage(
+        self, teacher: npt.ArrayLike, artifact: npt.ArrayLike, truth: npt.ArrayLike
+    ) -> VocabularyCoverage | None:
         """What trimming does to validation and test rows; None where nothing is trimmed.
 
         Args:
-            teacher, artifact: answers to the test rows, (N,).
+            teacher, artifact, truth: answers to the test rows, (N,).
         """
         return None
 
@@ -157,8 +160,8 @@ class Modality(ABC):
         return {}
 
     @abstractmethod
-    def answer(self, predictor: Predictor, examples: Any) -> npt.NDArray[np.float32]:
-        """Logits of a bundle, (N, labels)."""
+    def answer(self, predictor: Any, examples: Any) -> tuple[Answers, npt.NDArray[np.float32]]:
+        """Answers of an open bundle, (N,), and the logits that they were read from, (M, labels)."""
 
     @abstractmethod
     def linear_baseline(self) -> float:
@@ -171,3 +174,9 @@ class Modality(ABC):
     @abstractmethod
     def describe(self, examples: Any) -> dict[str, Sequence[str]]:
         """Columns that tell a reader which row is which."""
+
+    def written(self, answers: Answers) -> Sequence[object]:
+        """(N,) answers as ``run.py`` prints them: names of classes, or scores."""
+        return (
+            list(answers) if self.judge.has_scores else [self.splits.label_names[index] for index in answers]
+        )

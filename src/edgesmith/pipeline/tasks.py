@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from transformers import PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
-from edgesmith.data import load_image_splits, load_splits
+from edgesmith.data import load_image_splits, load_splits, load_tagged_splits
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
     LoadedModel,
     load_classifier,
     load_image_classifier,
+    load_token_classifier,
     load_zoo_classifier,
     shape_of,
     zoo_config,
 )
-from edgesmith.models.families import family_of, is_compact
+from edgesmith.models.families import check_has_compact_form, family_of, label_names
 from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
 from edgesmith.pipeline.text import TextModality
+from edgesmith.pipeline.tokens import TagModality
 from edgesmith.recipe import Recipe
-from edgesmith.records import RANDOM_WEIGHTS, SCORED_TASK, ZOO, find_zoo_model, is_zoo_name
+from edgesmith.records import (
+    METRICS_OF,
+    RANDOM_WEIGHTS,
+    SCORED_TASK,
+    TAGGED_TASK,
+    TOKEN_TASKS,
+    ZOO,
+    Task,
+    find_zoo_model,
+    is_zoo_name,
+)
 
-IMAGE_RUNTIMES = ("onnxruntime",)
-"""Those whose exporter and session take pixels."""
+LITERT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
+"""Those whose models the exporter and the session of LiteRT take."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +64,21 @@ def open_task(recipe: Recipe) -> Opened:
     Raises:
         EdgesmithError: data or model cannot be used, or not together.
     """
+    _check_runtimes(recipe)
     _check_zoo(recipe)
-    opened = (_open_images if recipe.task == "image-classification" else _open_texts)(recipe)
+    opened = _OPENERS.get(recipe.task, _open_texts)(recipe)
     shape = shape_of(opened.model.config)
     for config in (recipe.distill, recipe.prune.recovery):
         check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
     return opened
+
+
+def _check_runtimes(recipe: Recipe) -> None:
+    if "litert" in recipe.runtimes and recipe.task not in LITERT_TASKS:
+        raise UnsupportedError(
+            f"{recipe.task} on litert is not supported; onnxruntime is. LiteRT takes {', '.join(LITERT_TASKS)}. "
+            "Type: --runtime onnxruntime"
+        )
 
 
 def _check_zoo(recipe: Recipe) -> None:
@@ -71,6 +93,11 @@ def _check_zoo(recipe: Recipe) -> None:
         return
     if recipe.task == "image-classification":
         raise RecipeError(f"{name} reads texts; the task is {recipe.task}. Give a model of images.")
+    if recipe.task in TOKEN_TASKS:
+        raise RecipeError(
+            f"{name} is a model of the zoo, which is trained for {' or '.join(LITERT_TASKS)}; the task is {recipe.task}. "
+            "Give the folder or hub id of trained weights as MODEL."
+        )
     family_of(zoo_config(ZOO[name]))
     if tokenizer is None:
         raise RecipeError(
@@ -92,13 +119,34 @@ def _open_texts(recipe: Recipe) -> Opened:
             splits, notes=(*splits.notes, f"{recipe.model} is of the zoo: it has random weights")
         )
     loaded = _load_texts_model(recipe, splits.label_names)
-    if not is_compact(loaded.model.config):
-        family_of(loaded.model.config)  # a type that is known may still have no compact form
+    check_has_compact_form(loaded.model.config)
     positions = int(loaded.model.config.max_position_embeddings)
     return Opened(
         loaded.model,
         loaded.has_head,
         TextModality(recipe, splits, loaded.tokenizer, positions),
+        open_general(recipe, splits, loaded),
+    )
+
+
+def _open_tags(recipe: Recipe) -> Opened:
+    if recipe.prune.min_token_count > 1:
+        raise RecipeError(
+            f"prune.min_token_count is {recipe.prune.min_token_count}; allowed for {recipe.task}: 1. A student learns from "
+            "its teacher token by token, so both have to read the training texts as the same tokens."
+        )
+    splits = load_tagged_splits(
+        recipe.data, recipe.seed, has_entities=recipe.metric in (None, METRICS_OF[recipe.task][0])
+    )
+    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
+    loaded = load_token_classifier(recipe.model, splits.label_names)
+    check_has_compact_form(loaded.model.config)
+    splits = replace(splits, label_names=label_names(loaded.model.config))  # in the order of its head
+    positions = int(loaded.model.config.max_position_embeddings)
+    return Opened(
+        loaded.model,
+        loaded.has_head,
+        TagModality(recipe, splits, loaded.tokenizer, positions),
         open_general(recipe, splits, loaded),
     )
 
@@ -111,12 +159,14 @@ def _load_texts_model(recipe: Recipe, labels: tuple[str, ...]) -> LoadedModel:
 
 
 def _open_images(recipe: Recipe) -> Opened:
-    for runtime in recipe.runtimes:
-        if runtime not in IMAGE_RUNTIMES:
-            raise UnsupportedError(
-                f"{recipe.task} on {runtime} is not supported; {', '.join(IMAGE_RUNTIMES)} is."
-            )
     splits = load_image_splits(recipe.data, recipe.seed)
     torch.manual_seed(recipe.seed)  # likewise
     loaded = load_image_classifier(recipe.model, splits.label_names)
     return Opened(loaded.model, loaded.has_head, ImageModality(recipe, splits, loaded))
+
+
+_OPENERS: dict[Task, Callable[[Recipe], Opened]] = {
+    "image-classification": _open_images,
+    TAGGED_TASK: _open_tags,
+}
+"""Of the tasks that are not one answer to a text."""

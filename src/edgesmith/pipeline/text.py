@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.measure.baseline import bag_of_words
 from edgesmith.measure.coverage import measure_coverage
 from edgesmith.models import (
+    CompactBert,
     CompactBertForSequenceClassification,
     CompactEncoder,
     load_classifier,
@@ -32,7 +34,8 @@ from edgesmith.models import (
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
-from edgesmith.runtime import TOKENIZER_NAME, Predictor
+from edgesmith.runtime import TOKENIZER_NAME
+from edgesmith.runtime.judge import Answers
 from edgesmith.search.vocabulary import VOCABULARIES, Vocabulary
 
 
@@ -45,6 +48,7 @@ class TrimmedTexts:
         trimmed: the student's.
         teacher_train_rows: training rows as the teacher reads them.
         max_length: longest input in tokens.
+        encoded: examples as a tokenizer reads them.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -52,6 +56,7 @@ class TrimmedTexts:
     splits: Splits[TextExamples]
     teacher_train_rows: EncodedExamples
     max_length: int
+    encoded: Callable[[PreTrainedTokenizerBase, TextExamples], EncodedExamples]
 
     @cached_property
     def reader(self) -> PreTrainedTokenizerBase:
@@ -67,7 +72,7 @@ class TrimmedTexts:
         )
 
     def encode(self, examples: TextExamples) -> EncodedExamples:
-        return encode(self.reader, examples, self.max_length)
+        return self.encoded(self.reader, examples)
 
     @cached_property
     def train_rows(self) -> EncodedExamples:
@@ -95,7 +100,7 @@ class TextModality(Modality):
         positions: longest input in tokens that the model can take.
     """
 
-    student_kind = CompactBertForSequenceClassification
+    student_kind: ClassVar[type[CompactBert]] = CompactBertForSequenceClassification
     vocabulary: Vocabulary
 
     def __init__(
@@ -110,12 +115,20 @@ class TextModality(Modality):
         self.trims_losslessly = recipe.prune.min_token_count == 1
 
     @property
+    def can_join(self) -> bool:
+        """Whether two rows make a row that the teacher can label."""
+        return not self.has_pairs
+
+    @property
     def max_length(self) -> int:
         """Longest input in tokens: the recipe's, within the model's positions."""
         return min(self.recipe.data.max_length, self._positions)
 
     def encode(self, examples: TextExamples) -> EncodedExamples:
-        return encode(self._tokenizer, examples, self.max_length)
+        return self._encoded(self._tokenizer, examples)
+
+    def _encoded(self, tokenizer: PreTrainedTokenizerBase, examples: TextExamples) -> EncodedExamples:
+        return encode(tokenizer, examples, self.max_length)
 
     def encode_for_student(self, examples: TextExamples) -> EncodedExamples:
         return self._student.encode(examples)
@@ -150,15 +163,18 @@ class TextModality(Modality):
                 keep_letters=vocabulary == "letters",
             )
             self._texts[vocabulary] = TrimmedTexts(
-                self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length
+                self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length, self._encoded
             )
         return self._texts[vocabulary]
 
     def rows_by_words(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         texts, letters = (set(self._under(name).trimmed.kept_ids) for name in VOCABULARIES)
-        added, rows = letters - texts, self.validation_rows.input_ids
-        unseen = [not added.isdisjoint(ids) for ids in rows]
-        return np.array(unseen), np.array([texts.issuperset(ids) for ids in rows])
+        added, ids = letters - texts, self.validation_rows.input_ids
+        examples = [
+            {token for row in rows for token in ids[row]} for rows in self.validation_rows.rows_of_examples()
+        ]
+        unseen = [not added.isdisjoint(tokens) for tokens in examples]
+        return np.array(unseen), np.array([texts.issuperset(tokens) for tokens in examples])
 
     @property
     def vocabulary_size(self) -> int:
@@ -167,14 +183,12 @@ class TextModality(Modality):
     def reload(self, folder: Path) -> PreTrainedModel:
         return load_classifier(str(folder), self.splits.label_names).model
 
-    def compact(self, model: PreTrainedModel) -> CompactBertForSequenceClassification:
+    def compact(self, model: PreTrainedModel) -> CompactBert:
         """Its positions are cut and, for single texts, its token types folded."""
         compact = keep_positions(to_compact(model), self.max_length)
         return compact if self.has_pairs else fold_token_types(compact)
 
-    def trim(
-        self, model: CompactBertForSequenceClassification, structure: Structure
-    ) -> tuple[CompactBertForSequenceClassification, list[str]]:
+    def trim(self, model: CompactBert, structure: Structure) -> tuple[CompactBert, list[str]]:
         return prune_embedding(model, structure, self._student.trimmed.kept_ids)
 
     def augmentation(
@@ -186,7 +200,7 @@ class TextModality(Modality):
             self._neighbours[self.vocabulary] = nearest_words(table, self._student.words)
         nearest = self._neighbours[self.vocabulary]
         ids = self._student.trimmed.kept_ids if trimmed else range(len(nearest))
-        longest = 0 if self.has_pairs else self.max_length
+        longest = self.max_length if self.can_join else 0
         return TextAugmentation.of(config, trimmed_neighbours(nearest, ids), torch.as_tensor(ids), longest)
 
     @property
@@ -208,7 +222,9 @@ class TextModality(Modality):
     def trim_facts(self) -> dict[str, float]:
         return {"vocabulary_coverage": self._student.trimmed.coverage}
 
-    def coverage(self, teacher: npt.ArrayLike, artifact: npt.ArrayLike) -> VocabularyCoverage:
+    def coverage(
+        self, teacher: npt.ArrayLike, artifact: npt.ArrayLike, truth: npt.ArrayLike
+    ) -> VocabularyCoverage:
         return measure_coverage(
             self.reader.backend_tokenizer,
             self.student_reader.backend_tokenizer,
@@ -217,6 +233,7 @@ class TextModality(Modality):
             seen={token for ids in self.train_rows.input_ids for token in ids},
             teacher=teacher,
             artifact=artifact,
+            truth=truth,
             judge=self.judge,
             resamples=self.recipe.validate.resamples,
             seed=self.recipe.seed,
@@ -225,10 +242,10 @@ class TextModality(Modality):
     def bundle_files(self) -> dict[str, str]:
         return {TOKENIZER_NAME: self._student.trimmed.tokenizer_json}
 
-    def answer(self, predictor: Predictor, examples: TextExamples) -> npt.NDArray[np.float32]:
-        return predictor.logits(
-            list(examples.texts), None if examples.pairs is None else list(examples.pairs)
-        )
+    def answer(self, predictor: Any, examples: TextExamples) -> tuple[Answers, npt.NDArray[np.float32]]:
+        pairs = None if examples.pairs is None else list(examples.pairs)
+        logits = predictor.logits(list(examples.texts), pairs)
+        return self.judge.answers(logits), logits
 
     def linear_baseline(self) -> float:
         train, test = self.splits.train, self.splits.test

@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgesmith.data.encoding import EncodedRows, model_inputs
+from edgesmith.data.encoding import EncodedRows
 from edgesmith.measure.guards import run_guards
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.measure.memory import peak_rss_of
 from edgesmith.measure.quality import compare
 from edgesmith.measure.size import Sizes, folder_bytes, fp32_safetensors_bytes
 from edgesmith.measure.verdict import Evidence
-from edgesmith.pipeline.artifacts import Baseline, answer_with_runtime, feeds_of
+from edgesmith.pipeline.artifacts import Baseline, answer_with_runtime, feeds_of_examples, run_each
 from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Latencies
@@ -61,27 +61,27 @@ def validate(bench: Workbench, artifacts: Sequence[Artifact], folder: Path) -> S
     """Touches the test split, once, and measures everything that the verdict speaks of, for every runtime."""
     test, settings = bench.splits.test, bench.recipe.validate
     rows = bench.modality.encode(test)
-    bench.progress.say(f"{len(rows):,} test rows: teacher, artifact and the teacher in INT8")
+    bench.progress.say(f"{len(test):,} test rows: teacher, artifact and the teacher in INT8")
     teacher = bench.answers(bench.teacher, rows)
-    outputs = {artifact.runtime: _logits(bench, artifact) for artifact in artifacts}
-    timed = rows.sample(settings.inputs, bench.recipe.seed)
+    outputs = {artifact.runtime: _answer(bench, artifact) for artifact in artifacts}
+    timed = rows.sample_examples(settings.inputs, bench.recipe.seed)
     latencies = _time(bench, artifacts, rows, timed)
     bow_baseline = bench.modality.linear_baseline()
     facts = {}
     for artifact in artifacts:
-        logits, own = outputs[artifact.runtime], latencies[artifact.runtime]
+        (answers, logits), own = outputs[artifact.runtime], latencies[artifact.runtime]
         rss = _peak_rss(bench, timed, artifact.bundle)
         facts[artifact.runtime] = {
-            "evidence": _weigh(bench, artifact, teacher, logits, own, rows, bow_baseline, rss),
+            "evidence": _weigh(bench, artifact, teacher, answers, logits, own, rows, bow_baseline, rss),
             "latencies": own,
             "int8_model_size_bytes": artifact.baseline.int8.stat().st_size,
         }
         file = folder / predictions_name(artifact.runtime)
-        _write_predictions(file, bench, teacher, bench.judge.answers(logits))
+        _write_predictions(file, bench, rows.truth, teacher, answers)
     return StepResult(
         {"runtimes": facts},
         (
-            f"all {len(rows):,} rows of the test split, through the bundle's own preprocessing and runtime",
+            f"all {len(test):,} rows of the test split, through the bundle's own preprocessing and runtime",
             f"{len(timed)} real inputs timed in {settings.rounds} interleaved rounds, {counted(settings.threads, 'thread')}",
         ),
     )
@@ -92,8 +92,8 @@ def predictions_name(runtime: str) -> str:
     return f"predictions-{runtime}.csv"
 
 
-def _logits(bench: Workbench, artifact: Artifact) -> NDArray[np.float32]:
-    """(N, labels) logits of the test split from the bundle."""
+def _answer(bench: Workbench, artifact: Artifact) -> tuple[Answers, NDArray[np.float32]]:
+    """Answers of the bundle to the test split, (N,), and the logits that they were read from, (M, labels)."""
     with load_bundle(artifact.bundle, threads=bench.recipe.validate.threads) as predictor:
         return bench.modality.answer(predictor, bench.splits.test)
 
@@ -102,6 +102,7 @@ def _weigh(
     bench: Workbench,
     artifact: Artifact,
     teacher: Answers,
+    answers: Answers,
     logits: NDArray[np.float32],
     latencies: Latencies,
     rows: EncodedRows,
@@ -112,11 +113,10 @@ def _weigh(
 
     Args:
         teacher: (N,) its answers to the test split.
-        logits: (N, labels) those of the bundle.
+        answers, logits: of the bundle, as `_answer` has them.
         rows: the test split as the teacher reads it.
     """
-    settings, truth = bench.recipe.validate, np.array(rows.labels)
-    bundle, answers = open_bundle(artifact.bundle), bench.judge.answers(logits)
+    settings, truth, bundle = bench.recipe.validate, rows.truth, open_bundle(artifact.bundle)
     quality = compare(
         teacher, answers, truth, judge=bench.judge, resamples=settings.resamples, seed=bench.recipe.seed
     )
@@ -127,8 +127,8 @@ def _weigh(
     )
     guards = run_guards(
         logits,
-        answers,
-        truth,
+        bench.judge.units(answers),
+        bench.judge.units(truth),
         agreement=quality.agreement,
         min_agreement=settings.min_agreement,
         sizes=sizes,
@@ -152,7 +152,7 @@ def _weigh(
         peak_rss_bytes=peak_rss_bytes,
         bundle="",
         wall_s={},
-        coverage=bench.modality.coverage(teacher, answers),
+        coverage=bench.modality.coverage(teacher, answers, truth),
     )
 
 
@@ -163,17 +163,20 @@ def _time(
 
     Args:
         rows: of the test split, as the teacher reads them.
-        chosen: which of them are timed.
+        chosen: which of its examples are timed.
 
     Returns:
         Runtime -> its own three and ``eager``.
     """
     settings = bench.recipe.validate
     student = bench.modality.encode_for_student(bench.splits.test.take(chosen))
-    trimmed = [feeds_of(student, row) for row in range(len(student))]
-    whole = [feeds_of(rows, row) for row in chosen]
-    runs: dict[str, Callable[[Any], object]] = {EAGER: lambda inputs: bench.model(**inputs)}
-    inputs: dict[str, list[Any]] = {EAGER: [model_inputs(rows.collate([rows[row]])) for row in chosen]}
+    trimmed = feeds_of_examples(student, range(len(chosen)))
+    whole = feeds_of_examples(rows, chosen)
+    tensors = [
+        [{name: torch.from_numpy(part) for name, part in row.items()} for row in each] for each in whole
+    ]
+    runs: dict[str, Callable[[Any], object]] = {EAGER: run_each(lambda inputs: bench.model(**inputs))}
+    inputs: dict[str, list[Any]] = {EAGER: tensors}
     for artifact in artifacts:
         files = {
             "artifact": open_bundle(artifact.bundle).model_path,
@@ -182,8 +185,9 @@ def _time(
         }
         for name, file in files.items():
             key = f"{artifact.runtime}/{name}"
-            runs[key] = open_session(artifact.runtime, file, threads=settings.threads).run
+            runs[key] = run_each(open_session(artifact.runtime, file, threads=settings.threads).run)
             inputs[key] = trimmed if name == "artifact" else whole
+    lengths = rows.example_lengths
     bench.progress.say(f"timing on {len(chosen)} test inputs, {settings.rounds} interleaved rounds")
     with _torch_threads(settings.threads), torch.inference_mode():
         timed = time_interleaved(
@@ -193,8 +197,8 @@ def _time(
             threads=settings.threads,
             seed=bench.recipe.seed,
             mean_tokens={
-                "artifact": float(np.mean(student.lengths)),
-                "fp32": float(np.mean([rows.lengths[row] for row in chosen])),
+                "artifact": float(np.mean(student.example_lengths)),
+                "fp32": float(np.mean([lengths[example] for example in chosen])),
             },
         )
     return {artifact.runtime: _of_runtime(timed, artifact.runtime) for artifact in artifacts}
@@ -237,15 +241,13 @@ def _peak_rss(bench: Workbench, rows: list[int], bundle: Path) -> int:
         return peak_rss_of([sys.executable, str(bundle / "run.py"), *arguments])
 
 
-def _write_predictions(path: Path, bench: Workbench, teacher: Answers, artifact: Answers) -> None:
-    """The test split with both answers, (N,) each: ``run.py`` must give the artifact's again."""
-    names, test = bench.splits.label_names, bench.splits.test
-    columns = bench.modality.describe(test)
+def _write_predictions(
+    path: Path, bench: Workbench, truth: Answers, teacher: Answers, artifact: Answers
+) -> None:
+    """The test split with the truth and both answers, (N,) each: ``run.py`` must give the artifact's again."""
+    columns = bench.modality.describe(bench.splits.test)
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, "label", "teacher", "artifact"])
-        answers = (
-            values if bench.judge.has_scores else [names[index] for index in values]
-            for values in (test.labels, teacher, artifact)
-        )
+        answers = (bench.modality.written(values) for values in (truth, teacher, artifact))
         writer.writerows(zip(*columns.values(), *answers, strict=True))

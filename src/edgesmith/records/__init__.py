@@ -17,7 +17,15 @@ from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
-from edgesmith.records.task import METRICS_OF, SCORED_TASK, MetricName, Task, metrics_of
+from edgesmith.records.task import (
+    METRICS_OF,
+    SCORED_TASK,
+    TAGGED_TASK,
+    TOKEN_TASKS,
+    MetricName,
+    Task,
+    metrics_of,
+)
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
 from edgesmith.records.zoo import (
     RANDOM_WEIGHTS,
@@ -35,6 +43,8 @@ __all__ = [
     "RANDOM_WEIGHTS",
     "SCORED_TASK",
     "STEP_RECORD_NAME",
+    "TAGGED_TASK",
+    "TOKEN_TASKS",
     "ZOO",
     "BottleneckShape",
     "Candidate",

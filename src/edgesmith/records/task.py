@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal["text-classification", "text-regression", "image-classification"]
+Task = Literal["text-classification", "text-regression", "token-classification", "image-classification"]
 
-MetricName = Literal["accuracy", "f1", "matthews_corrcoef", "pearson_spearman", "pearson", "spearman"]
+MetricName = Literal[
+    "accuracy",
+    "f1",
+    "matthews_corrcoef",
+    "pearson_spearman",
+    "pearson",
+    "spearman",
+    "entity_f1",
+    "tag_accuracy",
+]
 
 _OF_CLASSES: tuple[MetricName, ...] = ("accuracy", "f1", "matthews_corrcoef")
 
 METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
     "text-classification": _OF_CLASSES,
     "text-regression": ("pearson_spearman", "pearson", "spearman"),
+    "token-classification": ("entity_f1", "tag_accuracy"),
     "image-classification": _OF_CLASSES,
 }
 """The first judges unless another is named."""
 
 SCORED_TASK: Task = "text-regression"
 """The one whose answers are numbers."""
+
+TAGGED_TASK: Task = "token-classification"
+"""The one whose answers are a tag for each word."""
+
+TOKEN_TASKS: tuple[Task, ...] = (TAGGED_TASK,)
+"""Those whose models have logits for each token: one input may take several windows, and its answer is no number."""
 
 
 def metrics_of(task: Task, labels: int) -> tuple[MetricName, ...]:

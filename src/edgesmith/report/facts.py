@@ -17,6 +17,7 @@ IMAGES = "image-classification"
 LINEAR_BASELINES = {
     "text-classification": ("bag of words", "a bag of words (TF-IDF and logistic regression)"),
     "text-regression": ("bag of words", "a bag of words (TF-IDF and ridge regression)"),
+    "token-classification": ("word list", "the most frequent tag of each word"),
     IMAGES: ("8 x 8 pixels", "logistic regression on 8 x 8 pixels"),
 }
 """Task -> what `Verdict.bow_baseline` is, in few words and in more."""

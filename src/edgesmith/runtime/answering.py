@@ -13,8 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from edgesmith.errors import EdgesmithError, MissingExtraError
-from edgesmith.runtime.predictor import Predictor
-from edgesmith.runtime.text import Answer, Score
+from edgesmith.runtime.predictor import BundleSession
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +48,9 @@ def exit_code_of(work: Callable[[], None], packages: str) -> int:
     return 0
 
 
-def answer_all(predictor: Predictor, rows: Iterable[tuple[Any, Any]], options: argparse.Namespace) -> None:
+def answer_all(
+    predictor: BundleSession, rows: Iterable[tuple[Any, Any]], options: argparse.Namespace
+) -> None:
     """Prints the answer to each input and its second text, and with ``--time`` the latency."""
     latencies_ms: list[float] = []
     for answer, latency_ms in _timed_answers(predictor, rows):
@@ -63,9 +64,7 @@ def answer_all(predictor: Predictor, rows: Iterable[tuple[Any, Any]], options: a
         )
 
 
-def _timed_answers(
-    predictor: Predictor, rows: Iterable[tuple[Any, Any]]
-) -> Iterator[tuple[Answer | Score, float]]:
+def _timed_answers(predictor: BundleSession, rows: Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, float]]:
     """Each row's answer and its milliseconds; the first row is answered once before, untimed, to warm up."""
     for number, (text, pair) in enumerate(rows):
         if number == 0:
@@ -75,9 +74,8 @@ def _timed_answers(
         yield answer, (time.perf_counter() - start) * 1e3
 
 
-def _format(answer: Answer | Score, options: argparse.Namespace) -> str:
+def _format(answer: Any, options: argparse.Namespace) -> str:
+    """One line of a dataclass that has a `line` of its own."""
     if options.json:
         return json.dumps(asdict(answer))
-    if isinstance(answer, Score):
-        return f"{answer.score:.4f}"
-    return answer.label if options.file is not None else f"{answer.label}\t{answer.probability:.4f}"
+    return str(answer.line(is_brief=options.file is not None))

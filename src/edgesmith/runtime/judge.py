@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.records.task import METRICS_OF, SCORED_TASK, Task
-from edgesmith.runtime.metrics import METRICS, accuracy, pearson
+from edgesmith.records.task import METRICS_OF, SCORED_TASK, TOKEN_TASKS, Task
+from edgesmith.runtime.metrics import METRICS, ROW_METRICS, accuracy, pearson
 
 Answers = npt.NDArray[Any]
-"""(N,) class indices, int64, or scores, float64."""
+"""(N,) class indices, int64; scores, float64; or objects: the tags of a row's words."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,25 @@ class Judge:
     @staticmethod
     def of(task: Task, metric: str | None = None) -> Judge:
         """Of a task, by the metric named or its first."""
-        return Judge(metric or METRICS_OF[task][0], has_scores=task == SCORED_TASK)
+        kind = TokenJudge if task in TOKEN_TASKS else Judge
+        return kind(metric or METRICS_OF[task][0], has_scores=task == SCORED_TASK)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether an answer is one class, right or wrong."""
+        return not self.has_scores
 
     def answers(self, logits: npt.NDArray[np.floating[Any]]) -> Answers:
         """The answer to each row of logits (N, labels): the most probable class, or the only output."""
         return logits[:, 0].astype(np.float64) if self.has_scores else logits.argmax(axis=1)
+
+    def tally(self, answers: Answers, truth: Answers) -> npt.NDArray[Any]:
+        """What `value` needs to know of each row, (N, K); rows may be drawn from it again and again."""
+        return np.stack([answers, truth], axis=1)
+
+    def value(self, tally: npt.NDArray[Any]) -> float:
+        """The metric's value, 1 at best, over the rows of a tally."""
+        return METRICS[self.metric](tally[:, 0], tally[:, 1])
 
     def quality(self, answers: Answers, truth: Answers) -> float:
         """The metric's value, 1 at best."""
@@ -55,6 +69,39 @@ class Judge:
         if not self.has_scores:
             return np.asarray(answers == truth, np.float64)
         return np.asarray(1 - (answers - truth) ** 2 / np.var(truth), np.float64)
+
+    def units(self, answers: Answers) -> npt.NDArray[Any]:
+        """The single values that answers are made of, (M,): one a row."""
+        return answers
+
+
+class TokenJudge(Judge):
+    """The same where each token has logits, and an answer is made of those of a row's windows (`runtime.tokens`)."""
+
+    @property
+    def has_classes(self) -> bool:
+        return False
+
+    def tally(self, answers: Answers, truth: Answers) -> npt.NDArray[np.float64]:
+        return ROW_METRICS[self.metric].counts(answers, truth)
+
+    def value(self, tally: npt.NDArray[Any]) -> float:
+        return ROW_METRICS[self.metric].value(*tally.sum(axis=0))
+
+    def quality(self, answers: Answers, truth: Answers) -> float:
+        return self.value(self.tally(answers, truth))
+
+    def agreement(self, answers: Answers, others: Answers) -> float:
+        """The metric, with the other answers as the truth."""
+        return self.quality(answers, others)
+
+    def credits(self, answers: Answers, truth: Answers) -> npt.NDArray[np.float64]:
+        """The metric of each row by itself, (N,); 1 where there is nothing to find and nothing was found."""
+        tally, metric = self.tally(answers, truth), ROW_METRICS[self.metric]
+        return np.array([metric.value(*row) if row.any() else 1.0 for row in tally], np.float64)
+
+    def units(self, answers: Answers) -> npt.NDArray[Any]:
+        return np.array([part for answer in answers for part in answer])
 
 
 ACCURACY = Judge("accuracy", has_scores=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgesmith.records.task import TAGGED_TASK
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.image import ImageEncoder
-from edgesmith.runtime.predictor import Encoder, Predictor
+from edgesmith.runtime.predictor import BundleSession, Encoder, Predictor
 from edgesmith.runtime.text import TextEncoder
+from edgesmith.runtime.tokens import TagPredictor
 
 
-def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> Predictor:
+def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> BundleSession:
     """Opens the bundle at `path` with its own runtime.
 
     Args:
@@ -24,6 +26,8 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> P
         MissingExtraError: the runtime is not installed.
     """
     bundle = open_bundle(path, verify=verify)
+    if bundle.manifest.task == TAGGED_TASK:
+        return TagPredictor(bundle, threads=threads)
     return Predictor(bundle, _encoder(bundle), threads=threads)
 
 

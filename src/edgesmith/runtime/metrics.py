@@ -1,14 +1,16 @@
-"""Metrics of predicted classes and scores, in numpy alone, so that a board can compute them."""
+"""Metrics of predicted classes, scores and tags, in numpy alone, so that a board can compute them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesmith.errors import MeasureError
+from edgesmith.runtime.entities import count_entities, f1_of_counts
 
 Labels = npt.NDArray[np.integer[Any]]
 Scores = npt.NDArray[np.floating[Any]]
@@ -88,3 +90,38 @@ METRICS: dict[str, Metric] = {
     "pearson_spearman": pearson_spearman,
 }
 """Name -> value for (N,) predictions and (N,) truths."""
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """A metric of answers that are no numbers: counts of each row, and what their sums are worth.
+
+    Attributes:
+        count: of a row's answer and its truth.
+        value: of the sums over rows; 1 at best.
+    """
+
+    count: Callable[[Any, Any], tuple[float, ...]]
+    value: Callable[..., float]
+
+    def counts(self, answers: npt.NDArray[Any], truths: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Those of each row, (N, K), for (N,) answers and truths."""
+        if answers.shape != truths.shape or not truths.size:
+            _check(answers, truths)
+        pairs = zip(answers, truths, strict=True)
+        return np.array([self.count(answer, truth) for answer, truth in pairs], np.float64)
+
+
+def _right_tags(tags: tuple[str, ...], truth: tuple[str, ...]) -> tuple[int, int]:
+    return sum(map(str.__eq__, tags, truth)), len(truth)
+
+
+def _fraction(part: float, whole: float) -> float:
+    return float(part / whole)
+
+
+ROW_METRICS: dict[str, RowMetric] = {
+    "entity_f1": RowMetric(count_entities, f1_of_counts),
+    "tag_accuracy": RowMetric(_right_tags, _fraction),
+}
+"""Name -> metric of answers that are tuples of tags, one a word."""

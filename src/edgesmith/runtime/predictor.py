@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,20 +53,49 @@ class Encoder(Protocol):
         ...
 
 
-class Predictor:
-    """Answers texts or images with a bundle's model. As a context manager it frees the session at the end of the block.
+class BundleSession(ABC):
+    """A bundle with its model loaded. As a context manager it frees the session at the end of the block."""
+
+    def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        self.bundle = bundle
+        self._session: OnnxRuntimeSession | LiteRTSession | None = open_session(
+            manifest.runtime, bundle.model_path, threads=threads, settings=manifest.session
+        )
+
+    @abstractmethod
+    def predict(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> Sequence[Any]:
+        """The answer to each input; a single one is a list of one."""
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Logits of one batch of feeds."""
+        if self._session is None:
+            raise BundleError(f"{self.bundle.path} was closed; load the bundle again.")
+        return self._session.run(feeds)
+
+    def close(self) -> None:
+        """Frees the session."""
+        self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Predictor(BundleSession):
+    """Answers texts or images with a bundle's model.
 
     One input at a time is the reference: with dynamic INT8 activations a batch shares one scale, so an answer
     depends on its neighbours and on the padding. Verdicts and ``run.py`` use ``batch_size=1``.
     """
 
     def __init__(self, bundle: Bundle, encoder: Encoder, *, threads: int = 1) -> None:
-        manifest = bundle.manifest
-        self.bundle = bundle
+        super().__init__(bundle, threads=threads)
         self._encoder = encoder
-        self._session: OnnxRuntimeSession | LiteRTSession | None = open_session(
-            manifest.runtime, bundle.model_path, threads=threads, settings=manifest.session
-        )
 
     def predict(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> list[Answer] | list[Score]:
         """The most probable label, or the score, of each input; a single one is a list of one.
@@ -85,8 +115,6 @@ class Predictor:
 
     def logits(self, inputs: Any, pairs: Any = None, batch_size: int = 1) -> npt.NDArray[np.float32]:
         """Logits of each input in the order given, (N, labels); texts are padded to the longest of their batch."""
-        if self._session is None:
-            raise BundleError(f"{self.bundle.path} was closed; load the bundle again.")
         if batch_size < 1:
             raise DataError(f"batch_size is {batch_size}; allowed: 1 or more.")
         first, second = self._encoder.many(inputs), None if pairs is None else self._encoder.many(pairs)
@@ -97,17 +125,5 @@ class Predictor:
         for start in range(0, len(first), batch_size):
             batch = slice(start, start + batch_size)
             feeds = self._encoder.encode(first[batch], None if second is None else second[batch])
-            rows.append(self._session.run(feeds))
+            rows.append(self.run(feeds))
         return np.concatenate(rows)
-
-    def close(self) -> None:
-        """Frees the session."""
-        self._session = None
-
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

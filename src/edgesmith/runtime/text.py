@@ -23,12 +23,20 @@ class Answer:
     index: int
     probability: float
 
+    def line(self, *, is_brief: bool) -> str:
+        """The label and, unless `is_brief`, a tab and the probability."""
+        return self.label if is_brief else f"{self.label}\t{self.probability:.4f}"
+
 
 @dataclass(frozen=True)
 class Score:
     """The number that answers one input."""
 
     score: float
+
+    def line(self, *, is_brief: bool) -> str:
+        """The number."""
+        return f"{self.score:.4f}"
 
 
 class TextEncoder:
@@ -44,7 +52,7 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer_json: Path, max_length: int) -> None:
-        self._tokenizer = _load_tokenizer(tokenizer_json)
+        self._tokenizer = load_tokenizer(tokenizer_json)
         special = self._tokenizer.num_special_tokens_to_add(is_pair=True)
         if max_length <= special:
             raise BundleError(
@@ -104,7 +112,8 @@ def require_one_each(texts: Sequence[str], pairs: Sequence[str] | None) -> None:
         raise DataError(f"{len(texts)} texts and {len(pairs)} pairs; each text needs exactly one.")
 
 
-def _load_tokenizer(path: Path) -> Any:
+def load_tokenizer(path: Path) -> Any:
+    """A `tokenizers.Tokenizer` from its file; raises `BundleError` or `MissingExtraError`."""
     try:
         from tokenizers import Tokenizer
     except ModuleNotFoundError:

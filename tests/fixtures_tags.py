@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgesmith.recipe import DataConfig, Recipe
 
-PEOPLE = ("Ada Lovelace", "Grace Hopper", "Alan Turing", "Karen", "Edsger Dijkstra", "Barbara Liskov", "Donald")
+PEOPLE = (
+    "Ada Lovelace",
+    "Grace Hopper",
+    "Alan Turing",
+    "Karen",
+    "Edsger Dijkstra",
+    "Barbara Liskov",
+    "Donald",
+)
 PLACES = ("London", "New York", "Paris", "Amsterdam", "Buenos Aires", "Oslo")
 FRAMES = (
     "{person} lives in {place} now .",
@@ -58,8 +67,6 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tag_recipe(recipe: Recipe, tagged: Path) -> Recipe:
     """The short recipe of texts, for entities; windows of 16 tokens, so that some sentences take two."""
-    from dataclasses import replace
-
     return replace(
         recipe,
         task="token-classification",

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_pipeline is
 
 from fixtures_images import digits, headless_vit, image_recipe
 from fixtures_pipeline import copied, data, finished, headed, headless, recipe
+from fixtures_tags import tag_recipe, tagged
 
 __all__ = [
     "copied",
@@ -23,4 +24,6 @@ __all__ = [
     "headless_vit",
     "image_recipe",
     "recipe",
+    "tag_recipe",
+    "tagged",
 ]

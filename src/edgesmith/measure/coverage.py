@@ -28,7 +28,7 @@ def measure_coverage(
     seen: Set[int],
     teacher: ArrayLike,
     artifact: ArrayLike,
-    truth: ArrayLike,
+    truth: ArrayLike | None = None,
     judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
@@ -38,15 +38,17 @@ def measure_coverage(
     Args:
         before, after: the teacher's tokenizer and the trimmed one; whether they truncate does not matter.
         seen: the teacher's ids of the training texts.
-        teacher, artifact, truth: answers to the test rows, (n,).
+        teacher, artifact: answers to the test rows, (n,).
+        truth: the right ones, (n,); None where they are the labels of `test`.
         judge: of the task.
         resamples, seed: of the bootstrap.
     """
     before, after = _whole(before), _whole(after)
     known = {token for token, token_id in before.get_vocab().items() if token_id in seen}
     unseen = np.array([not known.issuperset(row) for row in _tokens(before, test)])  # (n,)
+    wanted = test.labels if truth is None else truth
     groups = [
-        compare_group(rows, teacher, artifact, truth, judge=judge, resamples=resamples, seed=seed)
+        compare_group(rows, teacher, artifact, wanted, judge=judge, resamples=resamples, seed=seed)
         for rows in (unseen, ~unseen)
     ]
     prefix = str(before.model.continuing_subword_prefix)

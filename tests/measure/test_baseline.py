@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from edgesmith.errors import MeasureError
 from edgesmith.measure import baseline
-from edgesmith.measure.baseline import bag_of_words, linear_pixels
+from edgesmith.measure.baseline import bag_of_words, frequent_tags, linear_pixels
 from edgesmith.runtime import Judge
 
 SST2 = Path(__file__).parents[2].parent / "shared" / "data" / "glue" / "SST-2"
@@ -93,3 +93,15 @@ def test_scores_are_predicted_by_ridge_regression():
     judge = Judge.of("text-regression", "pearson")
     found = bag_of_words(train, scores, ["good", "fair", "bad"], [5.0, 2.5, 0.0], judge=judge)
     assert found > 0.99
+
+
+def test_words_have_their_most_frequent_tags():
+    judge = Judge.of("token-classification", "tag_accuracy")
+    train = ("ada saw ada", "ada ran", "the ada")
+    tags = (("B-PER", "O", "B-PER"), ("O", "O"), ("O", "B-ORG"))
+    found = frequent_tags(
+        train, tags, ("ada saw karen", "the"), (("B-PER", "O", "B-PER"), ("O",)), judge=judge
+    )
+    assert found == 3 / 4  # karen is unknown, and O the most frequent tag
+    with pytest.raises(MeasureError, match="3 training and 0 test rows; expected 1 or more of each"):
+        frequent_tags(train, tags, (), (), judge=judge)

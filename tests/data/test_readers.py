@@ -172,7 +172,11 @@ def test_the_unnamed_index_of_pandas_is_a_header(tmp_path: Path) -> None:
         ("rows.jsonl", '["a"]\n', "line 1: expected one JSON object a line, got a list."),
         ("rows.jsonl", '{"a": 1, "a": 2}\n', "line 1: more than one column is called 'a'."),
         ("rows.parquet", "no parquet at all", "not a readable Parquet file (Parquet magic bytes not found"),
-        ("rows.xlsx", "x", "unknown kind of file '.xlsx'. Allowed: .csv, .tsv, .jsonl, .json, .parquet."),
+        (
+            "rows.xlsx",
+            "x",
+            "unknown kind of file '.xlsx'. Allowed: .csv, .tsv, .jsonl, .json, .parquet, .conll.",
+        ),
     ],
 )
 def test_a_broken_file_is_named_with_its_line(

@@ -14,6 +14,7 @@ from fixtures_tags import SENTENCES, sentences
 from edgesmith.cli.evaluation import evaluate_bundle
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.pipeline import compress
+from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import DataConfig, Recipe
 from edgesmith.records import SilentProgress
 from edgesmith.runtime.judge import Judge
@@ -82,24 +83,13 @@ def test_evaluate_gives_every_metric(tags_run: FinishedRun, tagged) -> None:
     assert found.metrics["tag_accuracy"] >= found.metrics["entity_f1"]
 
 
-def test_what_does_not_go_is_refused_at_once(tag_recipe: Recipe, tmp_path) -> None:
-    pytest.importorskip("ai_edge_litert", reason="the extra `litert` is not installed")
-    cases = [
-        (
-            replace(tag_recipe, runtimes=("litert",)),
-            UnsupportedError,
-            "token-classification on litert is not supported",
-        ),
-        (
-            replace(tag_recipe, prune=replace(tag_recipe.prune, min_token_count=2)),
-            RecipeError,
-            r"prune\.min_token_count is 2; allowed for token-classification: 1",
-        ),
-        (replace(tag_recipe, model="tinybert-4-312"), RecipeError, "is a model of the zoo"),
-    ]
+def test_what_does_not_go_is_refused_at_once(tag_recipe: Recipe) -> None:
+    rare = replace(tag_recipe.prune, min_token_count=2)
+    cases = (
+        (replace(tag_recipe, runtimes=("litert",)), UnsupportedError, "token-classification on litert is not supported"),
+        (replace(tag_recipe, prune=rare), RecipeError, r"prune\.min_token_count is 2; allowed for token-classification: 1"),
+        (replace(tag_recipe, model="tinybert-4"), RecipeError, "tinybert-4 is a model of the zoo"),
+    )  # fmt: skip
     for recipe, error, problem in cases:
-        if recipe.model != tag_recipe.model:
-            recipe = replace(recipe, tokenizer=tag_recipe.model)
         with pytest.raises(error, match=problem):
-            compress(recipe, tmp_path / "run", Listener())
-        assert not (tmp_path / "run").exists()
+            open_task(recipe)

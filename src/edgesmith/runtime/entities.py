@@ -58,4 +58,4 @@ def count_entities(tags: Sequence[str], truth: Sequence[str]) -> tuple[int, int,
 
 def f1_of_counts(right: float, found: float, wanted: float) -> float:
     """2 right / (found + wanted), and 0 where there is nothing on either side, as seqeval has it."""
-    return 2 * right / (found + wanted) if found + wanted else 0.0
+    return float(2 * right / (found + wanted)) if found + wanted else 0.0

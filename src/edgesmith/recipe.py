@@ -197,7 +197,8 @@ class TeachingConfig(MatchConfig):
         hard_label_weight: weight of the cross-entropy with the labels; the rest goes to the teacher's logits.
         augmented_rows: fraction of each batch's rows in which words give way to near ones, for the teacher to label.
         replaced_words: fraction of the words in such a row.
-        joined_batches: fraction of the batches whose rows, single texts, join in pairs, for the teacher to label.
+        joined_batches: fraction of the batches whose rows, single texts, join in pairs, for the teacher to label: for
+            training rows shorter than the texts that a device will read.
     """
 
     temperature: float = 2.0
@@ -205,7 +206,7 @@ class TeachingConfig(MatchConfig):
     hidden_weight: float = 1.0
     augmented_rows: float = 0.7
     replaced_words: float = 0.3
-    joined_batches: float = 0.3
+    joined_batches: float = 0.0
     epochs: float = 1.0
     learning_rate: float = 2e-4
 

@@ -202,14 +202,14 @@ def test_the_best_of_several_teachers_is_taken(copied: Path, recipe: Recipe) -> 
         path.parent.name: read_json(StepRecord, path)
         for path in (copied / "00-finetune").glob(f"*/{STEP_RECORD_NAME}")
     }
-    reached = {name: record.facts["accuracy"] for name, record in records.items()}
+    reached = {name: record.facts["quality"] for name, record in records.items()}
     weights = {
         load_file(copied / "00-finetune" / name / "model/model.safetensors")["classifier.weight"].tobytes()
         for name in reached
     }
     assert len(reached) == len(weights) == 3
     analysis = read_json(StepRecord, copied / "01-analyze" / STEP_RECORD_NAME)
-    assert analysis.facts["teacher_validation_accuracy"] == max(reached.values())
+    assert analysis.facts["teacher_validation_quality"] == max(reached.values())
     (line,) = [line for line in heard.lines if line.startswith("the teacher is that of")]
     assert reached[line.split()[5].rstrip(",")] == max(reached.values())
 

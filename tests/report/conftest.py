@@ -141,7 +141,7 @@ TENSORS = {
 """Of the pruned model of `half`."""
 ANALYSIS = {
     "parts": [{"name": name, "parameters": count} for name, count in PARTS.items()],
-    "teacher_validation_accuracy": 0.9512,
+    "teacher_validation_quality": 0.9512,
 }
 FACTS = {"latencies": to_dict(LATENCIES), "int8_model_size_bytes": 23_456_789}
 
@@ -154,8 +154,8 @@ STEPS = {
     "06-validate": step("validate", "64 inputs over all lengths", runtimes={"onnxruntime": FACTS}),
     "01-analyze": step("analyze", "word embeddings are 51.6 % of the bytes", **ANALYSIS),
     "02-distill/trial-half": step("distill", "rank 128 of 384", drop=0.0123),
-    "02-distill/3-layers": step("distill", "layers 1, 3 and 6 of the teacher", accuracy=0.9456),
-    "03-prune/half": step("prune", "kept 15 of 36 heads", accuracy=0.9489),
+    "02-distill/3-layers": step("distill", "layers 1, 3 and 6 of the teacher", quality=0.9456),
+    "03-prune/half": step("prune", "kept 15 of 36 heads", quality=0.9489),
     "04-quantize/half": step("quantize", "1 layer stays in FP16"),
     "05-export/half-onnxruntime": step("export", model_bytes=2_012_345),
 }

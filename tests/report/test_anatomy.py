@@ -58,7 +58,7 @@ def test_no_number_is_made_up(write_run, changes):
 def test_a_component_that_neither_has_is_left_out(write_run):
     parts = {name: count for name, count in write_run.parts.items() if name != "word embeddings"}
     facts = {"parts": [{"name": name, "parameters": count} for name, count in parts.items()]}
-    analysis = write_run.step("analyze", **facts, teacher_validation_accuracy=0.9)
+    analysis = write_run.step("analyze", **facts, teacher_validation_quality=0.9)
     run = load_run(write_run(steps={"01-analyze": analysis}))
     words = ("embeddings.word", "embeddings.projection")
     tensors = {name: shape for name, shape in run.tensors.items() if not name.startswith(words)}

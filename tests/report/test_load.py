@@ -17,7 +17,7 @@ def test_everything_comes_back(write_run):
     assert run.latencies.samples["eager"].p50 == 30.75
     assert run.int8_model_size_bytes == 23_456_789
     assert run.teacher_parts == write_run.parts
-    assert run.teacher_validation_accuracy == 0.9512
+    assert run.teacher_validation_quality == 0.9512
     assert run.tensors == write_run.tensors
     assert run.weight_bytes == {"03-prune/half": weights.stat().st_size}
 
@@ -117,10 +117,10 @@ def test_facts_that_the_report_needs(write_run, facts, message):
 @pytest.mark.parametrize(
     ("facts", "message"),
     [
-        ({}, "facts lack parts, teacher_validation_accuracy; found: none.*Remove the folder 01-analyze"),
+        ({}, "facts lack parts, teacher_validation_quality; found: none.*Remove the folder 01-analyze"),
         (
-            {"parts": [], "teacher_validation_accuracy": "high"},
-            "lack teacher_validation_accuracy; found: parts",
+            {"parts": [], "teacher_validation_quality": "high"},
+            "lack teacher_validation_quality; found: parts",
         ),
     ],
 )

@@ -147,7 +147,8 @@ def _short_training(
     layers = layer_map(len(bench.teacher.layers), structure.depth)
     student, reasons = _pruned(bench, structure, keep_layers(bench.teacher, layers))
     rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
-    config = replace(bench.recipe.prune.recovery, epochs=search.trial_epochs, evaluations=1)
+    recovery = bench.recipe.prune.recovery
+    config = replace(recovery, epochs=search.trial_epochs, evaluations=1, joined_batches=0.0)  # they pay late
     result = _recover(bench, structure, student, rows, config, title, folder)
     return student, _training_facts(result) | {"drop": bench.teacher_quality - result.score}, reasons
 

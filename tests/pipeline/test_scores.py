@@ -19,6 +19,9 @@ from edgesmith.recipe import DataConfig, FinetuneConfig, Recipe
 from edgesmith.runtime import load_bundle
 
 
+COLUMNS = ("--text-column", "text", "--pair-column", "pair")
+
+
 @pytest.fixture(scope="module")
 def scored(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The rows of `data` with their words after the twelfth left out, each beside another one."""
@@ -60,7 +63,9 @@ def test_the_verdict_is_in_the_metric_of_scores(run: FinishedRun) -> None:
         pearson = np.corrcoef(found[who], found["label"])[0, 1]
         spearman = spearmanr(found[who], found["label"]).statistic
         assert getattr(verdict, who) == pytest.approx((pearson + spearman) / 2, abs=1e-6)
-    assert verdict.agreement == pytest.approx(np.corrcoef(found["teacher"], found["artifact"])[0, 1], abs=1e-4)
+    assert verdict.agreement == pytest.approx(
+        np.corrcoef(found["teacher"], found["artifact"])[0, 1], abs=1e-4
+    )
     assert verdict.drop == pytest.approx(verdict.teacher - verdict.artifact)
     assert verdict.drop_ci95[0] <= verdict.drop <= verdict.drop_ci95[1]
 
@@ -75,8 +80,7 @@ def test_the_bundle_answers_with_numbers_on_its_own(run: FinishedRun) -> None:
     bundle = run.path / run.verdict.bundle
     table = run.path / "06-validate/predictions-onnxruntime.csv"
     done = subprocess.run(
-        [sys.executable, "-I", bundle / "run.py", "--file", table]
-        + ["--text-column", "text", "--pair-column", "pair"],
+        [sys.executable, "-I", bundle / "run.py", "--file", table, *COLUMNS],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     told = np.array([float(line) for line in done.stdout.splitlines()])

@@ -18,7 +18,6 @@ from edgesmith.pipeline import compress
 from edgesmith.recipe import DataConfig, FinetuneConfig, Recipe
 from edgesmith.runtime import load_bundle
 
-
 COLUMNS = ("--text-column", "text", "--pair-column", "pair")
 
 

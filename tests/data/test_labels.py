@@ -17,13 +17,13 @@ from edgesmith.data.labels import (
 from edgesmith.errors import UnsupportedError
 
 
-@pytest.mark.parametrize("cell", [None, float("nan"), np.nan, pd.NA, pd.NaT, "", "  \t"])
+@pytest.mark.parametrize("cell", [None, float("nan"), np.nan, pd.NA, pd.NaT, "", "  \t", []])
 def test_nothing_is_missing(cell: Any) -> None:
     assert is_missing(cell)
     assert class_name(cell) is None
 
 
-@pytest.mark.parametrize("cell", [0, False, "nan", "None", 0.0, [], ["a"], {}, np.array([1.0, np.nan])])
+@pytest.mark.parametrize("cell", [0, False, "nan", "None", 0.0, ["a"], {}, np.array([1.0, np.nan])])
 def test_something_is_not_missing(cell: Any) -> None:
     assert not is_missing(cell)
 

@@ -77,7 +77,7 @@ def test_the_bundle_answers_on_its_own_as_it_did_in_the_run(run: FinishedRun, tm
 def test_the_bundle_is_evaluated_on_a_folder(run: FinishedRun, image_recipe: Recipe) -> None:
     bundle = run.path / run.verdict.bundle
     found = evaluate_bundle(bundle, DataConfig(path=image_recipe.data.path), SilentProgress())
-    assert (found.value, found.n) == (run.verdict.artifact, DIGIT_ROWS["test"])
+    assert (found.metrics["accuracy"], found.n) == (run.verdict.artifact, DIGIT_ROWS["test"])
 
 
 def test_every_model_opens_with_from_pretrained(run: FinishedRun) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from fixtures_pipeline import FinishedRun, Listener, predictions
 from scipy.stats import spearmanr
-from sklearn.metrics import r2_score
 
 from edgesmith.pipeline import compress
 from edgesmith.recipe import DataConfig, FinetuneConfig, Recipe
@@ -70,9 +69,8 @@ def test_the_verdict_is_in_the_metric_of_scores(run: FinishedRun) -> None:
 
 
 def test_a_student_learns_the_teachers_scores(run: FinishedRun) -> None:
-    found = columns(run)
-    assert run.verdict.teacher > 0.3
-    assert r2_score(found["teacher"], found["artifact"]) > 0.3
+    assert run.verdict.teacher > 0.5
+    assert run.verdict.agreement > 4 / np.sqrt(run.verdict.n_test)  # four standard errors of no correlation
 
 
 def test_the_bundle_answers_with_numbers_on_its_own(run: FinishedRun) -> None:

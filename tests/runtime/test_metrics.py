@@ -10,6 +10,7 @@ from sklearn import metrics as sklearn_metrics
 from edgesmith.errors import MeasureError
 from edgesmith.records import METRICS_OF, metrics_of
 from edgesmith.runtime import METRICS
+from edgesmith.runtime.metrics import ROW_METRICS
 
 REFERENCE = {
     "accuracy": sklearn_metrics.accuracy_score,

@@ -81,7 +81,7 @@ class TextAugmentation:
     Attributes:
         nearest: (V, K) candidates of every id of the student, as `nearest_words` gives them.
         teacher_ids: (V,) the teacher's id of every id of the student.
-        longest: tokens of the longest joined row; a batch with a longer one stays as it is. 0 where rows cannot join.
+        longest: tokens of the longest joined row; a batch with a longer one stays as it is. 0: rows cannot join.
         config: the fractions of batches, rows and words that change.
     """
 
@@ -104,18 +104,15 @@ class TextAugmentation:
 
         Those have no label any more, and the teacher reads them token by token as the student does.
         """
-        old, mask = batch["input_ids"], batch["attention_mask"]  # (B, S)
-        ids, mask, is_joined = self._joined(old, mask)
+        ids, mask, is_joined = self._joined(batch["input_ids"], batch["attention_mask"])  # (B, S)
         chosen = torch.rand(ids.shape) < self.config.replaced_words
         chosen &= (torch.rand(len(ids)) < self.config.augmented_rows)[:, None]
         candidate = torch.randint(self.nearest.shape[1], ids.shape)
         new = torch.where(chosen, self.nearest[ids, candidate], ids)
+        changed = (new != ids).any(dim=1) | is_joined
         teacher = self.teacher_ids[new]
-        if is_joined:
-            changed = torch.ones(len(ids), dtype=torch.bool)
-        else:
-            changed = (new != ids).any(dim=1)
-            teacher = torch.where(changed[:, None], teacher, batch.get("teacher_input_ids", teacher))
+        if "teacher_input_ids" in batch and not is_joined:
+            teacher = torch.where(changed[:, None], teacher, batch["teacher_input_ids"])
         labels = batch["labels"].clone()
         labels[changed] = IGNORED_LABEL
         result = batch | {

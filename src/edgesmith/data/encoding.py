@@ -88,7 +88,7 @@ class EncodedRows(Dataset[Row]):
 
     @abstractmethod
     def collate(self, rows: Sequence[Row]) -> dict[str, Tensor]:
-        """Rows as one batch: what the model reads, labels and row (the index of each row), both (B,); int64, scores float32."""
+        """Rows as one batch: what the model reads, labels (int64; scores float32) and row (its index), both (B,)."""
 
     @abstractmethod
     def take(self, rows: Sequence[int]) -> Self:
@@ -149,8 +149,8 @@ class EncodedExamples(EncodedRows):
 
         Returns:
             input_ids, attention_mask and, for pairs, token_type_ids: (B, S) int64; labels and row (the index of each
-            row): (B,) int64, scores float32; with `teacher_ids` also teacher_input_ids (B, S) and aligned (B,), 1 where both tokenizers
-            give as many tokens, so that hidden states can be compared.
+            row): (B,) int64, scores float32; with `teacher_ids` also teacher_input_ids (B, S) and aligned (B,), 1 where
+            both tokenizers give as many tokens, so that hidden states can be compared.
         """
         width = max(len(row["input_ids"]) for row in rows)
         batch = {

@@ -20,7 +20,7 @@ from edgesmith.records import TAGGED_TASK, Task, write_text
 RUN_SCRIPT_NAME = "run.py"
 
 # Each one imports only those before it.
-MODULES = (
+_SESSION = (
     "edgesmith.errors",
     "edgesmith.records._schema",
     "edgesmith.records.plan",
@@ -32,35 +32,22 @@ MODULES = (
     "edgesmith.runtime.litert",
     "edgesmith.runtime.onnxruntime",
     "edgesmith.runtime.predictor",
-    "edgesmith.runtime.rows",
-    "edgesmith.runtime.answering",
-    "edgesmith.runtime.text_options",
-    "edgesmith.runtime.command",
 )
-IMAGE_MODULES = (
-    "edgesmith.errors",
-    "edgesmith.records._schema",
-    "edgesmith.records.plan",
-    "edgesmith.records.preprocessing",
-    "edgesmith.records.task",
-    "edgesmith.records.manifest",
-    "edgesmith.runtime.bundle",
-    "edgesmith.runtime.text",
-    "edgesmith.runtime.image",
-    "edgesmith.runtime.litert",
-    "edgesmith.runtime.onnxruntime",
-    "edgesmith.runtime.predictor",
-    "edgesmith.runtime.answering",
-    "edgesmith.runtime.image_command",
-)
-
+_TEXT_INPUT = ("edgesmith.runtime.rows", "edgesmith.runtime.answering", "edgesmith.runtime.text_options")
+MODULES = (*_SESSION, *_TEXT_INPUT, "edgesmith.runtime.command")
 TAG_MODULES = (
-    *MODULES[: MODULES.index("edgesmith.runtime.rows")],
+    *_SESSION,
     "edgesmith.runtime.entities",
     "edgesmith.runtime.windows",
     "edgesmith.runtime.tokens",
-    *MODULES[MODULES.index("edgesmith.runtime.rows") : -1],
+    *_TEXT_INPUT,
     "edgesmith.runtime.tag_command",
+)
+IMAGE_MODULES = (
+    *_SESSION,
+    "edgesmith.runtime.image",
+    "edgesmith.runtime.answering",
+    "edgesmith.runtime.image_command",
 )
 
 HEADER = '''\

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
-from edgesmith.data import load_image_splits, load_splits, load_tagged_splits
+from edgesmith.data import Splits, TextExamples, load_image_splits, load_splits, load_tagged_splits
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
     LoadedModel,
@@ -39,8 +39,8 @@ from edgesmith.records import (
     is_zoo_name,
 )
 
-LITERT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
-"""Those whose models the exporter and the session of LiteRT take."""
+TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
+"""Those of one answer to a text or a pair: what LiteRT's exporter takes, and what models of the zoo are trained for."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def open_task(recipe: Recipe) -> Opened:
 
 
 def _check_runtimes(recipe: Recipe) -> None:
-    if "litert" in recipe.runtimes and recipe.task not in LITERT_TASKS:
+    if "litert" in recipe.runtimes and recipe.task not in TEXT_TASKS:
         raise UnsupportedError(
-            f"{recipe.task} on litert is not supported; onnxruntime is. LiteRT takes {', '.join(LITERT_TASKS)}. "
+            f"{recipe.task} on litert is not supported; onnxruntime is. LiteRT takes {', '.join(TEXT_TASKS)}. "
             "Type: --runtime onnxruntime"
         )
 
@@ -95,7 +95,7 @@ def _check_zoo(recipe: Recipe) -> None:
         raise RecipeError(f"{name} reads texts; the task is {recipe.task}. Give a model of images.")
     if recipe.task in TOKEN_TASKS:
         raise RecipeError(
-            f"{name} is a model of the zoo, which is trained for {' or '.join(LITERT_TASKS)}; the task is {recipe.task}. "
+            f"{name} is a model of the zoo, which is trained for {' or '.join(TEXT_TASKS)}; the task is {recipe.task}. "
             "Give the folder or hub id of trained weights as MODEL."
         )
     family_of(zoo_config(ZOO[name]))
@@ -118,15 +118,7 @@ def _open_texts(recipe: Recipe) -> Opened:
         splits = replace(
             splits, notes=(*splits.notes, f"{recipe.model} is of the zoo: it has random weights")
         )
-    loaded = _load_texts_model(recipe, splits.label_names)
-    check_has_compact_form(loaded.model.config)
-    positions = int(loaded.model.config.max_position_embeddings)
-    return Opened(
-        loaded.model,
-        loaded.has_head,
-        TextModality(recipe, splits, loaded.tokenizer, positions),
-        open_general(recipe, splits, loaded),
-    )
+    return _opened(recipe, splits, _load_texts_model(recipe, splits.label_names), TextModality)
 
 
 def _open_tags(recipe: Recipe) -> Opened:
@@ -140,15 +132,17 @@ def _open_tags(recipe: Recipe) -> Opened:
     )
     torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
     loaded = load_token_classifier(recipe.model, splits.label_names)
-    check_has_compact_form(loaded.model.config)
     splits = replace(splits, label_names=label_names(loaded.model.config))  # in the order of its head
+    return _opened(recipe, splits, loaded, TagModality)
+
+
+def _opened(
+    recipe: Recipe, splits: Splits[TextExamples], loaded: LoadedModel, kind: type[TextModality]
+) -> Opened:
+    check_has_compact_form(loaded.model.config)
     positions = int(loaded.model.config.max_position_embeddings)
-    return Opened(
-        loaded.model,
-        loaded.has_head,
-        TagModality(recipe, splits, loaded.tokenizer, positions),
-        open_general(recipe, splits, loaded),
-    )
+    modality = kind(recipe, splits, loaded.tokenizer, positions)
+    return Opened(loaded.model, loaded.has_head, modality, open_general(recipe, splits, loaded))
 
 
 def _load_texts_model(recipe: Recipe, labels: tuple[str, ...]) -> LoadedModel:

@@ -16,6 +16,16 @@ from edgesmith.errors import EdgesmithError, MissingExtraError
 from edgesmith.runtime.predictor import BundleSession
 
 
+def bundle_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser without options; the examples end its help, line by line as they are."""
+    return argparse.ArgumentParser(
+        prog="run.py",
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Options of every bundle, whatever it answers."""
     parser.add_argument("--json", action="store_true", help="print a JSON object for each input")

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgesmith.runtime.answering import answer_all, exit_code_of
+from edgesmith.runtime.answering import answer_all, bundle_parser, exit_code_of
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.predictor import Predictor
 from edgesmith.runtime.text import TextEncoder
@@ -49,12 +49,7 @@ def main(arguments: Sequence[str], folder: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run.py",
-        description="Labels texts with the model of this bundle, one input at a time.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = bundle_parser("Labels texts with the model of this bundle, one input at a time.", EXAMPLES)
     add_text_options(parser, "texts to label; without any, lines of standard input")
     parser.add_argument(
         "--pair", action="store_true", help="inputs are pairs: two texts, or a line with one tab"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edgesmith.errors import BundleError, DataError
-from edgesmith.runtime.answering import add_common_options, answer_all, exit_code_of
+from edgesmith.runtime.answering import add_common_options, answer_all, bundle_parser, exit_code_of
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.image import ImageEncoder
 from edgesmith.runtime.predictor import Predictor
@@ -55,12 +55,7 @@ def main(arguments: Sequence[str], folder: Path) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="run.py",
-        description="Labels images with the model of this bundle, one at a time.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = bundle_parser("Labels images with the model of this bundle, one at a time.", EXAMPLES)
     parser.add_argument(
         "images", nargs="*", metavar="IMAGE", help="files to label; without any, lines of standard input"
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgesmith.runtime.answering import answer_all, exit_code_of
+from edgesmith.runtime.answering import answer_all, bundle_parser, exit_code_of
 from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.text_options import add_text_options, check_text_options, read_rows
 from edgesmith.runtime.tokens import TagPredictor
@@ -33,18 +32,15 @@ def main(arguments: Sequence[str], folder: Path) -> int:
     Returns:
         Exit code: that of the error, 130 when interrupted, 0 otherwise.
     """
-    parser = argparse.ArgumentParser(
-        prog="run.py",
-        description="Finds entities with the model of this bundle, one text at a time, of any length.",
-        epilog=TAG_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = bundle_parser(
+        "Finds entities with the model of this bundle, one text at a time, of any length.", TAG_EXAMPLES
     )
     add_text_options(parser, "texts to read; without any, lines of standard input")
     parser.add_argument(
         "--words", action="store_true", help="texts are words with one space between; prints a tag for each"
     )
+    parser.set_defaults(pair=False, pair_column=None)  # of which `read_rows` knows
     options = parser.parse_args(arguments)
-    options.pair, options.pair_column = False, None
     check_text_options(parser, options)
 
     def answer() -> None:

@@ -32,6 +32,7 @@ from edgesmith.records import SilentProgress, Verdict
 ROWS = {"train": 400, "validation": 100, "test": 120}
 STEPS = (
     "00-finetune/seed-0",
+    "00-teacher",
     "01-analyze",
     "02-distill/trial-tiny",
     "02-distill/trial-small",

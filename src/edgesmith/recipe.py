@@ -225,9 +225,15 @@ class DistillConfig(TeachingConfig):
 
     Attributes:
         general: a stage before it, on texts without labels.
+        table_bytes: most that the teacher's logits of the training rows may take on disk, for a resumed run to read.
     """
 
     general: GeneralConfig = field(default_factory=GeneralConfig)
+    table_bytes: int = 1_000_000_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.table_bytes >= 0, "distill.table_bytes", self.table_bytes, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

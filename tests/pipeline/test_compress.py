@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import shutil
@@ -10,10 +11,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from fixtures_pipeline import CHILD, ROWS, STEPS, FinishedRun, Listener, essence, forget, predictions
 from rich.console import Console
 from safetensors.numpy import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from edgesmith.pipeline import compress
 from edgesmith.recipe import Recipe
@@ -190,7 +194,7 @@ def test_a_new_seed_does_everything_again(copied: Path, recipe: Recipe) -> None:
     heard = Listener(stop_at="01-analyze")
     with pytest.raises(KeyboardInterrupt):
         compress(replace(recipe, seed=1), copied, heard)
-    assert heard.done == ("00-finetune/seed-1",)
+    assert heard.done == ("00-finetune/seed-1", "00-teacher")
 
 
 def test_the_best_of_several_teachers_is_taken(copied: Path, recipe: Recipe) -> None:
@@ -214,6 +218,29 @@ def test_the_best_of_several_teachers_is_taken(copied: Path, recipe: Recipe) -> 
     assert reached[line.split()[5].rstrip(",")] == max(reached.values())
 
 
+def test_the_teachers_answers_are_written_down(finished: FinishedRun, data: Path) -> None:
+    table = load_file(finished.path / "00-teacher/logits.safetensors")["logits"]
+    folder = finished.path / "00-finetune/seed-0/model"
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with open(data / "train.csv", encoding="utf-8", newline="") as file:
+        texts = [row["text"] for row in csv.DictReader(file)][:20]
+    with torch.no_grad():
+        expected = [
+            model(**tokenizer(text, return_tensors="pt", truncation=True, max_length=48)).logits[0].numpy()
+            for text in texts
+        ]
+    np.testing.assert_allclose(table[:20], np.stack(expected), atol=0.05)  # BF16 where the processor has it
+
+
+def test_answers_over_their_bound_are_not_written_down(copied: Path, recipe: Recipe) -> None:
+    heard = Listener(stop_at="01-analyze")
+    with pytest.raises(KeyboardInterrupt):
+        compress(changed(recipe, "distill", table_bytes=100), copied, heard)
+    assert heard.begun == ["00-finetune/seed-0"]
+    assert any("bytes, more than distill.table_bytes, 100:" in line for line in heard.lines)
+
+
 def test_new_data_does_everything_again(copied: Path, recipe: Recipe, tmp_path: Path) -> None:
     data = Path(shutil.copytree(recipe.data.path, tmp_path / "data"))
     with open(data / "test.csv", "a", encoding="utf-8") as file:
@@ -221,7 +248,7 @@ def test_new_data_does_everything_again(copied: Path, recipe: Recipe, tmp_path: 
     heard = Listener(stop_at="01-analyze")
     with pytest.raises(KeyboardInterrupt):
         compress(changed(recipe, "data", path=str(data)), copied, heard)
-    assert heard.done == ("00-finetune/seed-0",)
+    assert heard.done == ("00-finetune/seed-0", "00-teacher")
     assert not (copied / "verdict.json").exists()  # it was another run's
 
 

@@ -45,6 +45,7 @@ def test_the_steps_are_those_of_texts(run: FinishedRun) -> None:
     assert run.heard.begun == [
         *(
             "00-finetune/seed-0",
+            "00-teacher",
             "01-analyze",
             "02-distill/trial-tiny",
             "02-distill/1-layers",

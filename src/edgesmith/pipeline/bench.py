@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import CONFIG_NAME
@@ -31,6 +32,9 @@ from edgesmith.search.structure import ladder
 MODEL_FOLDER = "model"
 """In a step's folder: a model that `from_pretrained` opens."""
 
+LOGITS = "logits"
+"""The only tensor in a table of the teacher's."""
+
 
 @dataclass(frozen=True)
 class Workbench:
@@ -40,6 +44,7 @@ class Workbench:
         model: the teacher, with the task's head.
         modality: of its inputs.
         teacher_folder: where it lies, as safetensors.
+        teacher_table: file of its logits of the training rows; None where they are too large for one.
     """
 
     recipe: Recipe
@@ -47,6 +52,7 @@ class Workbench:
     model: PreTrainedModel
     teacher_folder: Path
     progress: Progress
+    teacher_table: Path | None = None
 
     @property
     def splits(self) -> Splits[Any]:
@@ -76,6 +82,8 @@ class Workbench:
     @cached_property
     def teacher_logits(self) -> Tensor:
         """(N, labels), or (N, S, labels) of tokens, of the training rows, in the precision of training."""
+        if self.teacher_table is not None:
+            return load_file(self.teacher_table)[LOGITS]
         self.progress.say(f"teacher answers {len(self.train_rows):,} training rows")
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
             return predict_logits(self.teacher, self.train_rows)

@@ -13,7 +13,7 @@ from edgesmith.analyze.cost import int8_file_bytes
 from edgesmith.export import exporter
 from edgesmith.measure.size import folder_bytes
 from edgesmith.measure.verdict import Evidence, fastest_that_passes, judge
-from edgesmith.models.device import prepare_torch
+from edgesmith.models.device import prepare_torch, use_bf16
 from edgesmith.pipeline import steps
 from edgesmith.pipeline.analysis import analyze_teacher
 from edgesmith.pipeline.artifacts import Baseline, export_baseline, export_student
@@ -91,6 +91,7 @@ class _Run:
         for note in (*splits.notes, *(self.general.notes if self.general else ())):
             progress.say(note)
         self.bench, self.root = self._teacher(opened, model)
+        self.bench = replace(self.bench, teacher_table=self._table())
 
     def step(
         self,
@@ -134,6 +135,23 @@ class _Run:
             self.progress.say(f"the teacher is that of {path.name}, the best on validation rows")
         tuned = opened.modality.reload(path / MODEL_FOLDER)
         return replace(bench, model=tuned, teacher_folder=path / MODEL_FOLDER), (record,)
+
+    def _table(self) -> Path | None:
+        """What the teacher answers to the training rows, written down if that is not too large."""
+        needed, most = steps.table_bytes(self.bench), self.recipe.distill.table_bytes
+        if needed > most:
+            self.progress.say(
+                f"the teacher's logits take {needed:,} bytes, more than distill.table_bytes, {most:,}: they are not "
+                "written down, and it gives them anew when the run is resumed"
+            )
+            return None
+        _, path = self.step(
+            "00-teacher",
+            partial(steps.answer_rows, self.bench),
+            config={"bf16": use_bf16()},
+            parents=self.root,
+        )
+        return path / steps.TABLE_NAME
 
     def finish(self) -> Verdict:
         """Steps 1 to 6."""

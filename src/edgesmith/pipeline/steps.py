@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgesmith.compress.distill import TaskLoss
+import numpy as np
+from safetensors.torch import save_file
+
+from edgesmith.compress.distill import TaskLoss, predict_logits
 from edgesmith.compress.importance import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
@@ -22,7 +25,7 @@ from edgesmith.compress.quantize import (
 from edgesmith.compress.structure import keep_layers
 from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
-from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
+from edgesmith.pipeline.bench import LOGITS, MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import TeachingConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
@@ -32,6 +35,9 @@ from edgesmith.search.groups import FEWEST_ROWS
 from edgesmith.search.precision import Precision, assign_precision, verify_precision
 from edgesmith.search.vocabulary import Gap
 from edgesmith.targets import integer_dtypes
+
+TABLE_NAME = "logits.safetensors"
+"""The teacher's, in the folder of `answer_rows`."""
 
 PROBE = "small"
 """The candidate that tries the vocabulary."""
@@ -58,6 +64,19 @@ def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
             f"the model had {_lack(bench)}, so it was fine-tuned on the training rows; the result is the teacher",
         ),
     )
+
+
+def answer_rows(bench: Workbench, folder: Path) -> StepResult:
+    """Writes down the teacher's logits of the training rows, so that it gives them once for all students."""
+    logits = bench.teacher_logits
+    save_file({LOGITS: logits}, folder / TABLE_NAME)
+    return StepResult({"bytes": logits.nbytes}, (f"the teacher answered {len(logits):,} training rows",))
+
+
+def table_bytes(bench: Workbench) -> int:
+    """Of the teacher's logits of all training rows, as far as the longest one tells."""
+    rows = bench.train_rows
+    return len(rows) * predict_logits(bench.teacher, rows.take([int(np.argmax(rows.lengths))])).nbytes
 
 
 def _lack(bench: Workbench) -> str:

@@ -27,10 +27,8 @@ SETTINGS = (
     "distill.batch_size=64",
     "distill.epochs=0.25",
     "distill.learning_rate=3e-4",
-    "distill.joined_batches=0.3",
     "prune.recovery.batch_size=64",
     "prune.recovery.epochs=5",
-    "prune.recovery.joined_batches=0.3",
 )
 
 

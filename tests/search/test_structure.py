@@ -180,9 +180,15 @@ def test_where_nothing_fits_the_smallest_is_tried():
 def test_the_order_goes_up_from_the_first_that_is_expected_to_keep_the_budget():
     budget = Budget(max_drop=0.007)
     order = build_order(tried(budget, max_trials=5), budget, EFFORT, overhead_bytes=0)
-    assert [one.name for one in order] == ["medium", "large", "full", "small", "tiny"]
+    assert [one.name for one in order] == ["medium", "large", "full"]
     assert order[0].decision == "predicted drop after full training +0.60 points, inside the budget of 0.70"
-    assert order[3].decision == "predicted drop after full training +1.50 points, over the budget of 0.70"
+
+
+def test_where_none_is_expected_to_keep_the_budget_the_best_is_built_and_nothing_cheaper_after_it():
+    budget = Budget(max_drop=0.001, max_size_bytes=3_500_000)
+    order = build_order(tried(budget), budget, EFFORT, overhead_bytes=0)
+    assert [one.name for one in order] == ["small"]
+    assert order[0].decision == "predicted drop after full training +1.50 points, over the budget of 0.10"
 
 
 def test_equally_cheap_candidates_are_all_kept():

@@ -173,8 +173,8 @@ def build_order(
 ) -> list[Candidate]:
     """The candidates in the order in which they are worth building, each with the reason.
 
-    First the cheapest whose expected drop is inside the budget, then the dearer ones that fit, tried or not, then,
-    since none is expected to keep the budget any more, the rest from the least expected drop.
+    First the cheapest whose expected drop is inside the budget, or that of the least expected drop; then the dearer ones
+    that fit, tried or not. A cheaper one is not built after it: it was expected to lose too much before.
     """
     tried = [candidate for candidate in candidates if candidate.trial_drop is not None]
     expected = {candidate.name: effort.expected_drop(candidate.trial_drop or 0.0) for candidate in tried}
@@ -182,11 +182,9 @@ def build_order(
     first = min(promising, key=cost, default=min(tried, key=lambda candidate: expected[candidate.name]))
     fitting = [candidate for candidate in candidates if not misses(candidate, budget, overhead_bytes)]
     dearer = [candidate for candidate in fitting if candidate is not first and cost(candidate) >= cost(first)]
-    rest = [candidate for candidate in tried if cost(candidate) < cost(first)]
-    rest.sort(key=lambda candidate: expected[candidate.name])
     return [
         replace(candidate, decision=_expectation(expected.get(candidate.name), budget))
-        for candidate in (first, *sorted(dearer, key=cost), *rest)
+        for candidate in (first, *sorted(dearer, key=cost))
     ]
 
 

@@ -12,14 +12,16 @@ from edgesmith.errors import EdgesmithError, choose_from
 
 if TYPE_CHECKING:
     import edgesmith.pipeline as pipeline
+    from edgesmith.measure.bench import bench
     from edgesmith.recipe import Budget, DataConfig, Recipe
-    from edgesmith.records import SilentProgress, Verdict
+    from edgesmith.records import BenchConfig, SilentProgress, Verdict
     from edgesmith.runtime.load import load_bundle
     from edgesmith.targets import load_target
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BenchConfig",
     "Budget",
     "DataConfig",
     "EdgesmithError",
@@ -27,17 +29,20 @@ __all__ = [
     "SilentProgress",
     "Verdict",
     "__version__",
+    "bench",
     "load_bundle",
     "load_target",
     "pipeline",
 ]
 
 _HOMES = {
+    "BenchConfig": "edgesmith.records",
     "Budget": "edgesmith.recipe",
     "DataConfig": "edgesmith.recipe",
     "Recipe": "edgesmith.recipe",
     "SilentProgress": "edgesmith.records",
     "Verdict": "edgesmith.records",
+    "bench": "edgesmith.measure.bench",
     "load_bundle": "edgesmith.runtime.load",
     "load_target": "edgesmith.targets",
 }

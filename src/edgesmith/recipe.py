@@ -426,6 +426,7 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
+_TIME_UNITS = {"ms": 1.0, "s": 1000.0, "us": 0.001}
 _SIZE_UNITS = {"b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
@@ -452,4 +453,19 @@ def parse_size(text: str) -> int:
 
 def parse_latency(text: str) -> float:
     """``10ms`` -> 10.0."""
-    return _quantity(text, "--max-latency", {"ms": 1.0, "s": 1000.0, "us": 0.001}, "10ms")
+    return _quantity(text, "--max-latency", _TIME_UNITS, "10ms")
+
+
+def parse_deadline(text: str) -> float:
+    """``33ms`` -> 33.0."""
+    return _quantity(text, "--deadline", _TIME_UNITS, "33ms")
+
+
+def parse_duration(text: str) -> float:
+    """``60s`` -> 60.0, as ``1min`` is."""
+    return _quantity(text, "--duration", {"s": 1.0, "min": 60.0, "ms": 0.001}, "60s")
+
+
+def parse_misses(text: str) -> float:
+    """``0.1%`` or ``0.001`` -> 0.001."""
+    return _quantity(text, "--max-misses", {"%": 0.01, "": 1.0}, "0.1%")

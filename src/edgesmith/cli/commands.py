@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgesmith import __version__
+from edgesmith.cli.bench import bench
 from edgesmith.cli.door import Door
 from edgesmith.cli.options import (
     OUTPUT,
@@ -233,6 +234,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
         raise UnsupportedError(f"compress cannot run: {' '.join(found.obstacles)}")
 
 
+main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)
 

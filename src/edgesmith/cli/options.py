@@ -64,7 +64,7 @@ def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def _parsed(
+def parsed(
     parse: Callable[[str], object],
 ) -> Callable[[click.Context, click.Parameter, str | None], object]:
     return lambda _ctx, _param, text: None if text is None else parse(text)
@@ -81,18 +81,16 @@ _RECIPE_OPTIONS = (
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(
         "--runtime",
-        callback=_parsed(_names),
+        callback=parsed(_names),
         metavar="NAMES",
         help="What runs the artifact: onnxruntime, litert, or both with a comma; the fastest that passes is kept.",
     ),
+    click.option("--max-drop", callback=parsed(parse_drop), metavar="LOSS", help="Largest loss, such as 1%."),
     click.option(
-        "--max-drop", callback=_parsed(parse_drop), metavar="LOSS", help="Largest loss, such as 1%."
+        "--max-size", callback=parsed(parse_size), metavar="SIZE", help="Everything loaded, as 8MB."
     ),
     click.option(
-        "--max-size", callback=_parsed(parse_size), metavar="SIZE", help="Everything loaded, as 8MB."
-    ),
-    click.option(
-        "--max-latency", callback=_parsed(parse_latency), metavar="TIME", help="Median, such as 10ms."
+        "--max-latency", callback=parsed(parse_latency), metavar="TIME", help="Median, such as 10ms."
     ),
     click.option(
         "--confident", is_flag=True, default=None, help="Ask for the worse end of the 95 % interval."

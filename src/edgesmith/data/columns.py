@@ -160,6 +160,34 @@ def choose_text_column(table: Table, *, text: str | None, option: str) -> tuple[
     return found, (f"{table.source}: text is column {found!r} (guessed; {option} names another).",)
 
 
+def choose_input_columns(
+    table: Table, *, first: str | None, pair: str | None, images: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The columns of the inputs of a table whose labels do not matter, as named or guessed, and what was guessed.
+
+    Args:
+        first: of the image, or of the first or only text.
+        pair: of the second text; guessed only where no text is named, and only by name.
+
+    Raises:
+        DataError: a named column does not exist or has two roles; or a guess would be arbitrary.
+    """
+    role = "image" if images else "text"
+    named = {role: first, "pair": pair}
+    _check_named(table, {role: column for role, column in named.items() if column is not None})
+    free = [column for column in table.columns if column not in named.values()]
+    if images:
+        first = first or _by_name(IMAGE_NAMES, free) or _image_by_content(table, free)
+    else:
+        if first is None and pair is None:
+            first, pair = _pair_by_name(free) or (None, None)
+        names = (*TEXT_NAMES, *WORD_NAMES)
+        first = first or _by_name(names, free) or _text_by_content(table, _without(free, pair))
+    chosen = {role: first, "pair": pair}
+    guessed = [role for role, column in chosen.items() if column and named[role] is None]
+    return (first,) if pair is None else (first, pair), _notes(chosen, guessed)
+
+
 def _notes(chosen: dict[str, str | None], guessed: list[str]) -> tuple[str, ...]:
     hint = "guessed; {} names another"
     return tuple(f"{role} is column {chosen[role]!r} ({hint.format(OPTIONS[role])})." for role in guessed)

@@ -258,7 +258,7 @@ def _read_text(cell: Any, _: Table, where: str) -> str:
     return text_of(cell, where, OPTIONS["text"])
 
 
-def _read_image(cell: Any, table: Table, where: str) -> Path | bytes:
+def read_image(cell: Any, table: Table, where: str) -> Path | bytes:
     """A file's content, or its path; the hub stores either in a struct, and paths are relative to the table."""
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
@@ -396,7 +396,7 @@ _TEXTS = RowKind(
 _SCORED_TEXTS = replace(_TEXTS, labels=_SCORES)
 _IMAGES = RowKind(
     examples=lambda inputs, labels: ImageExamples(inputs[0], labels),
-    read=_read_image,
+    read=read_image,
     leaks=find_equal,
     labels=_CLASSES,
 )

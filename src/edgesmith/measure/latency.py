@@ -53,7 +53,7 @@ def time_interleaved(
     n = _input_count(runs, inputs, rounds)
     names = list(runs)
     elapsed = {name: np.empty((rounds, n), dtype=np.int64) for name in names}
-    with _gc_paused():
+    with gc_paused():
         for _, index, name in _turns(names, n, warmup, seed, after_round):
             runs[name](inputs[name][index])
         begin, cpu_begin = clock(), cpu_clock()
@@ -103,7 +103,8 @@ def _turns(
 
 
 @contextmanager
-def _gc_paused() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
+    """The garbage collector rests inside the block."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,6 +1,7 @@
 """NOUNS: what the rooms hand each other. Standard library only."""
 
 from edgesmith.records._schema import from_dict, read_json, to_dict, write_json, write_text
+from edgesmith.records.bench import ARRIVALS, Bench, BenchConfig, BenchedBundle, Noise
 from edgesmith.records.comparison import ComparedModel, Comparison
 from edgesmith.records.coverage import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
 from edgesmith.records.manifest import MANIFEST_NAME, FileEntry, Manifest, TensorSpec, seal_of
@@ -38,6 +39,7 @@ from edgesmith.records.zoo import (
 )
 
 __all__ = [
+    "ARRIVALS",
     "MANIFEST_NAME",
     "METRICS_OF",
     "RANDOM_WEIGHTS",
@@ -46,6 +48,9 @@ __all__ = [
     "TAGGED_TASK",
     "TOKEN_TASKS",
     "ZOO",
+    "Bench",
+    "BenchConfig",
+    "BenchedBundle",
     "BottleneckShape",
     "Candidate",
     "ComparedModel",
@@ -61,6 +66,7 @@ __all__ = [
     "Manifest",
     "Measurement",
     "MetricName",
+    "Noise",
     "Percentiles",
     "Plan",
     "Prediction",

@@ -1,0 +1,279 @@
+"""`edgesmith bench`: compressed bundles on this machine, as a device asks them.
+
+Example:
+    >>> import edgesmith
+    >>> found = edgesmith.bench(["build/onnxruntime"])
+    >>> found.bundles[0].measured["latency_p99"].value
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.measure.cold_start import measure_starts
+from edgesmith.measure.inputs import BenchInputs, make_inputs, read_inputs
+from edgesmith.measure.noise import NoiseMeter
+from edgesmith.measure.realtime import Answer, Trace, closed_loop, open_loop, schedule, warm_up
+from edgesmith.measure.series import Estimate, drift, jitter, percentile, ratio_of_medians
+from edgesmith.measure.size import folder_bytes
+from edgesmith.recipe import DataConfig
+from edgesmith.records import (
+    Bench,
+    BenchConfig,
+    BenchedBundle,
+    Measurement,
+    Progress,
+    SilentProgress,
+    describe_environment,
+)
+from edgesmith.runtime.bundle import Bundle, open_bundle
+from edgesmith.runtime.load import load_bundle
+from edgesmith.runtime.predictor import BundleSession
+
+PACKAGES = ("numpy", "tokenizers", "pillow", "onnxruntime", "ai-edge-litert")
+
+PERCENTILES = {"latency_p50": 50.0, "latency_p90": 90.0, "latency_p99": 99.0, "latency_p999": 99.9}
+
+MOST_STRETCH = 3
+"""A schedule that comes faster than a bundle answers is shortened so that it takes at most so many times its duration."""
+
+BLOCK_S = 1.0
+"""Length of a bundle's turn in an open loop, on its own schedule."""
+
+BOOTSTRAP = "95 % interval: block bootstrap"
+
+
+def bench(
+    bundles: Sequence[str | Path],
+    config: BenchConfig | None = None,
+    *,
+    data: DataConfig | None = None,
+    progress: Progress | None = None,
+) -> Bench:
+    """Asks bundles in turns and weighs their answers.
+
+    Args:
+        bundles: folders; ratios refer to the first. One may stand there twice.
+        config: how.
+        data: rows to ask; None makes inputs for each bundle.
+
+    Raises:
+        RecipeError: no bundle, CPUs that this process may not use, or a length that a bundle does not take.
+        BundleError: no bundle, or a damaged one.
+        DataError: rows that cannot be read.
+        UnsupportedError: bundles of different tasks with one file of data, or a runtime of another release.
+        MissingExtraError: a runtime is not installed.
+        MeasureError: a fresh process failed.
+    """
+    config, progress = config or BenchConfig(), progress or SilentProgress()
+    if not bundles:
+        raise RecipeError("no bundle to bench. Give the folder that holds a manifest.json.")
+    opened = [open_bundle(path) for path in bundles]
+    with on_cpus(config.cpus), ExitStack() as stack:
+        asked = (
+            read_inputs(opened, data, config.inputs, config.seed)
+            if data
+            else [make_inputs(bundle, config.length, config.inputs, config.seed) for bundle in opened]
+        )
+        starts = _starts(opened, asked, config, progress)
+        answers = []
+        for bundle, inputs in zip(opened, asked, strict=True):
+            session = load_bundle(bundle.path, threads=config.threads, verify=False)
+            answers.append(_answer(stack.enter_context(session), inputs))
+        with NoiseMeter() as meter:
+            traces, notes = _ask(answers, len(asked[0].rows), config, progress)
+        environment = describe_environment(PACKAGES)
+    progress.say("intervals")
+    benched = [
+        _weigh(bundle, inputs, trace, traces[0] if place else None, config, starts[bundle.path])
+        for place, (bundle, inputs, trace) in enumerate(zip(opened, asked, traces, strict=True))
+    ]
+    return Bench(
+        bundles=tuple(benched),
+        config=config,
+        noise=meter.noise,
+        environment=environment,
+        date=datetime.date.today().isoformat(),
+        notes=(*asked[0].notes, *notes),
+    )
+
+
+@contextmanager
+def on_cpus(cpus: Sequence[int]) -> Iterator[None]:
+    """Inside the block this process, and what it starts, uses these CPUs only; none are all that it has.
+
+    Raises:
+        RecipeError: it may not use one of them.
+        UnsupportedError: the system binds no process to CPUs.
+    """
+    if not cpus:
+        yield
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise UnsupportedError("this system does not bind a process to CPUs. Leave --cpu out.")
+    before = os.sched_getaffinity(0)
+    if not before.issuperset(cpus):
+        told = ",".join(map(str, cpus))
+        raise RecipeError(f"--cpu is {told}; allowed: {', '.join(map(str, sorted(before)))}.")
+    os.sched_setaffinity(0, cpus)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _starts(
+    opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, progress: Progress
+) -> dict[Path, dict[str, Measurement]]:
+    """By folder, once for a bundle that stands there twice; before any session of this process holds its files."""
+    if not config.cold_starts:
+        return {bundle.path: {} for bundle in opened}
+    progress.say(f"{config.cold_starts} cold starts of each bundle")
+    found: dict[Path, dict[str, Measurement]] = {}
+    for bundle, inputs in zip(opened, asked, strict=True):
+        if bundle.path not in found:
+            row = inputs.rows[0]
+            found[bundle.path] = measure_starts(bundle, row, threads=config.threads, times=config.cold_starts)
+    return found
+
+
+def _answer(session: BundleSession, inputs: BenchInputs) -> Answer:
+    rows = inputs.rows
+    return lambda index: session.predict(*rows[index])
+
+
+def _ask(
+    answers: Sequence[Answer], inputs: int, config: BenchConfig, progress: Progress
+) -> tuple[list[Trace], list[str]]:
+    """A trace of each bundle, and what a reader has to know of the schedule."""
+    warm = warm_up(answers, inputs, config.warmup)
+    if config.rate is None:
+        progress.say(f"{config.duration_s * len(answers):g} s of questions; nothing is shown meanwhile")
+        return closed_loop(answers, inputs, duration_s=config.duration_s, seed=config.seed), []
+    service_s = max(float(np.median(trace.service_ms)) for trace in warm) / 1e3
+    most = int(MOST_STRETCH * config.duration_s / service_s)
+    due = schedule(
+        config.rate, config.duration_s, arrivals=config.arrivals, seed=config.seed, most=max(1, most)
+    )
+    notes = []
+    if len(due) < round(config.rate * config.duration_s):
+        notes.append(
+            f"The schedule ends after {len(due):,} arrivals: they come faster than they can be answered, and the queue only "
+            "grows."
+        )
+    progress.say(f"{len(due):,} arrivals for each bundle; nothing is shown meanwhile")
+    blocks = 1 if len(answers) == 1 else max(1, min(len(due), round(config.duration_s / BLOCK_S)))
+    return open_loop(answers, inputs, due, blocks=blocks, seed=config.seed), notes
+
+
+def _weigh(
+    bundle: Bundle,
+    inputs: BenchInputs,
+    trace: Trace,
+    first: Trace | None,
+    config: BenchConfig,
+    starts: dict[str, Measurement],
+) -> BenchedBundle:
+    """Everything that was measured of one bundle.
+
+    Args:
+        first: that ratios refer to; None for the first bundle itself.
+    """
+    measured = _latencies(trace, config)
+    if config.rate is not None:
+        measured |= _queue(trace, config)
+    if first is not None:
+        found = ratio_of_medians(
+            trace.latency_ms, first.latency_ms, resamples=config.resamples, seed=config.seed
+        )
+        how = f"p50 over that of the first bundle, same inputs in turns; {BOOTSTRAP} of both together"
+        measured["ratio"] = _measurement("ratio", found, "times", len(trace.due), how)
+    measured["size"] = Measurement(
+        name="size", value=folder_bytes(bundle.path), unit="bytes", n=1, method="all files of the bundle"
+    )
+    return BenchedBundle(
+        bundle=str(bundle.path),
+        runtime=bundle.manifest.runtime,
+        task=bundle.manifest.task,
+        inputs=inputs.origin,
+        mean_tokens=inputs.mean_tokens,
+        measured=measured | starts,
+        failures=tuple(_failures(trace, config)),
+    )
+
+
+def _latencies(trace: Trace, config: BenchConfig) -> dict[str, Measurement]:
+    """Percentiles, jitter and drift; a percentile that no observation lies beyond is left out."""
+    series, n = trace.latency_ms, len(trace.due)
+    since = "it was due, waiting included" if config.rate is not None else "it was asked"
+    how = f"from when {since}, to its answer"
+    found = {}
+    for name, percent in PERCENTILES.items():
+        value = percentile(series, percent, resamples=config.resamples, seed=config.seed)
+        if value is not None:
+            method = how if value.low is None else f"{how}; {BOOTSTRAP}"
+            found[name] = _measurement(name, value, "ms", n, method)
+    found["latency_min"] = _measurement("latency_min", Estimate(float(series.min())), "ms", n, how)
+    found["latency_max"] = _measurement("latency_max", Estimate(float(series.max())), "ms", n, how)
+    how = "mean absolute difference of consecutive latencies"
+    found["jitter"] = _measurement("jitter", Estimate(jitter(series)), "ms", n, how)
+    change = drift(series, resamples=config.resamples, seed=config.seed)
+    how = f"p50 of the last third over that of the first, minus 1; {BOOTSTRAP} of each"
+    found["drift"] = _measurement("drift", change, "fraction", n, how)
+    if config.deadline_ms is not None:
+        how = f"answers later than {config.deadline_ms:g} ms, of all"
+        misses = Estimate(float((series > config.deadline_ms).sum()))
+        found["misses"] = _measurement("misses", misses, "answers", n, how)
+    return found
+
+
+def _queue(trace: Trace, config: BenchConfig) -> dict[str, Measurement]:
+    """What an answer takes by itself, how long inputs wait for their turn, and how much of the time is taken."""
+    service, n = trace.service_ms, len(trace.due)
+    mean_s = float(service.mean()) / 1e3
+    figures = (
+        ("service_p50", float(np.median(service)), "ms", "from when an input's turn came, to its answer"),
+        (
+            "waiting_p99",
+            float(np.percentile(trace.waiting_ms, 99)),
+            "ms",
+            "from when it was due, to its turn",
+        ),
+        ("utilisation", mean_s * (config.rate or 0), "fraction", "rate times mean service time"),
+        ("capacity", 1 / mean_s, "answers/s", "1 / mean service time"),
+    )
+    return {name: _measurement(name, Estimate(value), unit, n, how) for name, value, unit, how in figures}
+
+
+def _failures(trace: Trace, config: BenchConfig) -> Iterator[str]:
+    """What was asked and is not met."""
+    n, fastest, mean_s = len(trace.due), float(trace.service_ms.min()), float(trace.service_ms.mean()) / 1e3
+    if config.deadline_ms is not None and fastest > config.deadline_ms:
+        yield (
+            f"no answer meets the deadline of {config.deadline_ms:g} ms: the fastest of {n:,} took {fastest:.3g} ms."
+        )
+    if config.rate is not None and config.rate * mean_s > 1:
+        yield (
+            f"a rate of {config.rate:g} a second is {config.rate * mean_s:.0%} of what it can answer, {1 / mean_s:.3g} a "
+            "second: the queue grows without end."
+        )
+    if config.deadline_ms is not None and config.max_misses is not None:
+        missed = float((trace.latency_ms > config.deadline_ms).mean())
+        if missed > config.max_misses:
+            yield (
+                f"{missed:.2%} of {n:,} answers missed the deadline of {config.deadline_ms:g} ms; allowed: "
+                f"{config.max_misses:.2%}."
+            )
+
+
+def _measurement(name: str, found: Estimate, unit: str, n: int, method: str) -> Measurement:
+    return Measurement(
+        name=name, value=found.value, unit=unit, n=n, method=method, low=found.low, high=found.high
+    )

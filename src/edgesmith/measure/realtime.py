@@ -1,0 +1,171 @@
+"""Bundles asked in a closed or an open loop, with the moments at which each input was due, begun and answered.
+
+In an open loop latency counts from when an input was *due*: while one answer is late, the inputs behind it wait, and
+their waiting is part of their latency. A loop that asked only when it is free would leave it out (coordinated omission;
+G. Tene, "How NOT to Measure Latency", 2013).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesmith.measure.latency import NS_PER_MS, gc_paused
+
+NS_PER_S = 10**9
+
+SPIN_NS = 200_000
+"""Before an input is due the loop stays awake for this long: a sleeping process wakes tens of microseconds late."""
+
+Answer = Callable[[int], object]
+"""Answers the input of an index and returns when the answer is there."""
+
+Clock = Callable[[], int]
+Nanoseconds = NDArray[np.int64]
+Milliseconds = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One bundle's answers in order.
+
+    Attributes:
+        due, begun, done: of each, (T,) nanoseconds; in a closed loop an input is due when it is begun.
+    """
+
+    due: Nanoseconds
+    begun: Nanoseconds
+    done: Nanoseconds
+
+    @property
+    def latency_ms(self) -> Milliseconds:
+        """(T,) from due to done."""
+        return (self.done - self.due) / NS_PER_MS
+
+    @property
+    def service_ms(self) -> Milliseconds:
+        """(T,) from begun to done."""
+        return (self.done - self.begun) / NS_PER_MS
+
+    @property
+    def waiting_ms(self) -> Milliseconds:
+        """(T,) from due to begun."""
+        return (self.begun - self.due) / NS_PER_MS
+
+
+def warm_up(
+    answers: Sequence[Answer], inputs: int, times: int, *, clock: Clock = time.perf_counter_ns
+) -> list[Trace]:
+    """Every bundle answers the first inputs, in turns, `times` inputs in all."""
+    indices = [turn % inputs for turn in range(times)]
+    return _in_turns(answers, ((index, range(len(answers))) for index in indices), clock)
+
+
+def closed_loop(
+    answers: Sequence[Answer],
+    inputs: int,
+    *,
+    duration_s: float,
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+) -> list[Trace]:
+    """Asks again as soon as there is an answer, for `duration_s` seconds a bundle.
+
+    Inputs come in a freshly shuffled order, and for each the bundles take turns in a freshly shuffled order, so that
+    index t of every trace is the same input. The garbage collector rests meanwhile.
+
+    Args:
+        inputs: how many there are.
+    """
+    generator = np.random.default_rng(seed)
+    with gc_paused():
+        end = clock() + int(duration_s * NS_PER_S) * len(answers)
+        return _in_turns(answers, _shuffled_until(end, inputs, len(answers), generator, clock), clock)
+
+
+def _shuffled_until(
+    end: int, inputs: int, bundles: int, generator: np.random.Generator, clock: Clock
+) -> Iterator[tuple[int, Iterable[int]]]:
+    """An input and the order of the bundles, again and again; the first comes whatever the time."""
+    while True:
+        for index in generator.permutation(inputs).tolist():
+            yield index, generator.permutation(bundles).tolist()
+            if clock() >= end:
+                return
+
+
+def _in_turns(
+    answers: Sequence[Answer], turns: Iterable[tuple[int, Iterable[int]]], clock: Clock
+) -> list[Trace]:
+    moments: list[list[tuple[int, int]]] = [[] for _ in answers]
+    for index, order in turns:
+        for bundle in order:
+            begun = clock()
+            answers[bundle](index)
+            moments[bundle].append((begun, clock()))
+    arrays = [np.array(each, np.int64).T for each in moments]  # (2, T)
+    return [Trace(begun, begun, done) for begun, done in arrays]
+
+
+def schedule(
+    rate: float, duration_s: float, *, arrivals: str = "fixed", seed: int = 0, most: int | None = None
+) -> Nanoseconds:
+    """When inputs are due, (T,) nanoseconds from the start; `rate` x `duration_s` of them, or `most`.
+
+    Args:
+        arrivals: ``fixed``: the first at 0, at distances of 1 / `rate`; ``poisson``: exponential distances of that mean.
+    """
+    count = round(rate * duration_s)
+    count = count if most is None else max(1, min(count, most))
+    if arrivals == "poisson":
+        distances = np.random.default_rng(seed).exponential(NS_PER_S / rate, count)
+        return np.cumsum(distances).astype(np.int64)
+    return (np.arange(count) * (NS_PER_S / rate)).astype(np.int64)
+
+
+def open_loop(
+    answers: Sequence[Answer],
+    inputs: int,
+    due: Nanoseconds,
+    *,
+    blocks: int = 1,
+    seed: int = 0,
+    clock: Clock = time.perf_counter_ns,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Trace]:
+    """Answers inputs one after the other, each when it is due or as soon after as the one before is answered.
+
+    Every arrival is answered and counted. With several bundles each has the whole schedule to itself: they take turns,
+    a block of arrivals at a time, and the clock of a bundle, its queue included, stands still while others have theirs.
+
+    Args:
+        due: (T,) nanoseconds from the start, increasing.
+        blocks: of the schedule.
+    """
+    generator = np.random.default_rng(seed)
+    begun, done = np.empty((2, len(answers), len(due)), np.int64)
+    suspended = [0] * len(answers)
+    moments = [int(moment) for moment in due]  # a numpy integer would take part in every subtraction below
+    with gc_paused():
+        for block in np.array_split(np.arange(len(due)), blocks):
+            for bundle in generator.permutation(len(answers)):
+                answer, start = answers[bundle], clock() - suspended[bundle]
+                for arrival in block.tolist():
+                    _wait_until(start + moments[arrival], clock, sleep)
+                    begun[bundle, arrival] = clock() - start
+                    answer(arrival % inputs)
+                    done[bundle, arrival] = clock() - start
+                suspended[bundle] = clock() - start
+    return [Trace(due, *rows) for rows in zip(begun, done, strict=True)]
+
+
+def _wait_until(moment: int, clock: Clock, sleep: Callable[[float], None]) -> None:
+    left = moment - clock()
+    if left > SPIN_NS:
+        sleep((left - SPIN_NS) / NS_PER_S)
+    while clock() < moment:
+        pass

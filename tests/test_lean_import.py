@@ -47,8 +47,17 @@ def test_the_check_itself_sees_a_loaded_module() -> None:
 
 
 def test_help_loads_no_library_that_is_slow_to_start() -> None:
-    code = "from edgesmith.cli import main\nmain(['compress', '--help'], standalone_mode=False)"
-    assert loaded_by(code, SLOW_TO_START) == []
+    for command in ("compress", "bench"):
+        code = f"from edgesmith.cli import main\nmain(['{command}', '--help'], standalone_mode=False)"
+        assert loaded_by(code, SLOW_TO_START) == []
+
+
+def test_a_bench_loads_no_torch() -> None:
+    code = (
+        "import edgesmith.cli.bench, edgesmith.measure.bench, edgesmith.report.bench, edgesmith.data.inputs"
+    )
+    assert loaded_by(code, HEAVY) == []
+    assert loaded_by("import edgesmith.measure.bench", ("pandas", "scipy", "rich", "onnxruntime")) == []
 
 
 def test_the_doctor_loads_no_library_that_is_slow_to_start() -> None:

@@ -21,7 +21,7 @@ from edgesmith.measure.cold_start import measure_starts
 from edgesmith.measure.inputs import BenchInputs, make_inputs, read_inputs
 from edgesmith.measure.noise import NoiseMeter
 from edgesmith.measure.realtime import Answer, Trace, closed_loop, open_loop, schedule, warm_up
-from edgesmith.measure.series import Estimate, drift, jitter, percentile, ratio_of_medians
+from edgesmith.measure.series import Estimate, drift, jitter, percentiles, ratio_of_medians
 from edgesmith.measure.size import folder_bytes
 from edgesmith.recipe import DataConfig
 from edgesmith.records import (
@@ -39,7 +39,7 @@ from edgesmith.runtime.predictor import BundleSession
 
 PACKAGES = ("numpy", "tokenizers", "pillow", "onnxruntime", "ai-edge-litert")
 
-PERCENTILES = {"latency_p50": 50.0, "latency_p90": 90.0, "latency_p99": 99.0, "latency_p999": 99.9}
+PERCENTILES = {50.0: "latency_p50", 90.0: "latency_p90", 99.0: "latency_p99", 99.9: "latency_p999"}
 
 MOST_STRETCH = 3
 """A schedule that comes faster than a bundle answers is shortened so that it takes at most so many times its duration."""
@@ -82,6 +82,8 @@ def bench(
             if data
             else [make_inputs(bundle, config.length, config.inputs, config.seed) for bundle in opened]
         )
+        for bundle in opened:
+            load_bundle(bundle.path, verify=False).close()  # its own error, before a fresh process meets it
         starts = _starts(opened, asked, config, progress)
         answers = []
         for bundle, inputs in zip(opened, asked, strict=True):
@@ -214,12 +216,11 @@ def _latencies(trace: Trace, config: BenchConfig) -> dict[str, Measurement]:
     series, n = trace.latency_ms, len(trace.due)
     since = "it was due, waiting included" if config.rate is not None else "it was asked"
     how = f"from when {since}, to its answer"
+    values = percentiles(series, list(PERCENTILES), resamples=config.resamples, seed=config.seed)
     found = {}
-    for name, percent in PERCENTILES.items():
-        value = percentile(series, percent, resamples=config.resamples, seed=config.seed)
-        if value is not None:
-            method = how if value.low is None else f"{how}; {BOOTSTRAP}"
-            found[name] = _measurement(name, value, "ms", n, method)
+    for percent, value in values.items():
+        name, method = PERCENTILES[percent], how if value.low is None else f"{how}; {BOOTSTRAP}"
+        found[name] = _measurement(name, value, "ms", n, method)
     found["latency_min"] = _measurement("latency_min", Estimate(float(series.min())), "ms", n, how)
     found["latency_max"] = _measurement("latency_max", Estimate(float(series.max())), "ms", n, how)
     how = "mean absolute difference of consecutive latencies"

@@ -4,8 +4,8 @@ is disturbed for a while. Intervals come from a bootstrap that draws whole block
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ LEAST = 20
 
 BEYOND = 10
 """Observations that must lie beyond a percentile for its interval."""
+
+FEWEST, MOST_DRAWN = 100, 50_000_000
+"""Resamples at least, and values that all of them draw together: of a series of 100,000 there are 500."""
 
 CONFIDENCE = (0.025, 0.975)
 
@@ -54,25 +57,31 @@ def block_length(series: Series) -> int:
     slope = 2 * float(weight @ (window * covariance[window]))
     if long_run <= 0:
         return longest
-    best = (2 * slope**2 / (4 / 3 * long_run**2)) ** (1 / 3) * n ** (1 / 3)
+    best: float = (2 * slope**2 / (4 / 3 * long_run**2)) ** (1 / 3) * n ** (1 / 3)
     return min(longest, max(1, math.ceil(best)))
 
 
-def percentile(series: Series, percent: float, *, resamples: int, seed: int) -> Estimate | None:
-    """A percentile; None where no observation lies beyond it.
+def percentiles(
+    series: Series, percents: Sequence[float], *, resamples: int, seed: int
+) -> dict[float, Estimate]:
+    """The median and those percentiles that an observation lies beyond, with an interval where `BEYOND` of them do.
 
     Args:
         series: (N,) in the order taken.
+        percents: 0 to 100.
     """
-    beyond = len(series) * (1 - percent / 100)
-    if beyond < 1:
-        return None
-    value = float(np.percentile(series, percent))
-    if beyond < BEYOND or len(series) < LEAST:
-        return Estimate(value)
-    return _interval(
-        value, lambda index: np.percentile(series[index], percent), series, resamples=resamples, seed=seed
-    )
+    beyond = {percent: round(len(series) * (1 - percent / 100), 6) for percent in percents}
+    told = [percent for percent in percents if percent <= 50 or beyond[percent] >= 1]
+    values = np.percentile(series, told)
+    if len(series) < LEAST:
+        return {percent: Estimate(float(value)) for percent, value in zip(told, values, strict=True)}
+    length = block_length(_ranks(series))
+    drawn = _resample(length, len(series), resamples, seed)
+    ends = _ends([np.percentile(series[index], told) for index in drawn])
+    return {
+        percent: Estimate(float(value), *(pair if beyond[percent] >= BEYOND else ()))
+        for percent, value, pair in zip(told, values, ends, strict=True)
+    }
 
 
 def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, seed: int) -> Estimate:
@@ -84,10 +93,13 @@ def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, se
         candidate, reference: (T,) each; index t was taken at the same time, for the same input.
     """
 
-    def ratio(index: NDArray[np.intp] | slice) -> float:
-        return float(np.median(candidate[index]) / np.median(reference[index]))
-
-    return _interval(ratio(slice(None)), ratio, np.log(candidate / reference), resamples=resamples, seed=seed)
+    value = float(np.median(candidate) / np.median(reference))
+    if len(candidate) < LEAST:
+        return Estimate(value)
+    length = block_length(_ranks(np.log(candidate / reference)))
+    drawn = _resample(length, len(candidate), resamples, seed)
+    found = [np.median(candidate[index]) / np.median(reference[index]) for index in drawn]
+    return Estimate(value, *_ends(found)[0])
 
 
 def drift(series: Series, *, resamples: int, seed: int) -> Estimate:
@@ -104,9 +116,9 @@ def drift(series: Series, *, resamples: int, seed: int) -> Estimate:
     if len(series) < 3 * LEAST:
         return Estimate(value)
     length = max(block_length(_ranks(part)) for part in parts.T)
-    generator = np.random.default_rng(seed)
-    found = [change(*(part[_draw(third, length, generator)] for part in parts.T)) for _ in range(resamples)]
-    return Estimate(value, *_ends(found))
+    drawn = (_resample(length, third, resamples, seed + place) for place in range(2))
+    found = [change(parts[early, 0], parts[late, 1]) for early, late in zip(*drawn, strict=True)]
+    return Estimate(value, *_ends(found)[0])
 
 
 def jitter(series: Series) -> float:
@@ -114,38 +126,22 @@ def jitter(series: Series) -> float:
     return float(np.abs(np.diff(series)).mean()) if len(series) > 1 else 0.0
 
 
-def _interval(
-    value: float,
-    statistic: Callable[[NDArray[np.intp]], float | np.floating],
-    series: Series,
-    *,
-    resamples: int,
-    seed: int,
-) -> Estimate:
-    """The percentile interval of a statistic of drawn indices.
-
-    Args:
-        series: (T,) whose ranks say how far neighbours are alike; ranks, because a latency has no finite tail.
-    """
-    if len(series) < LEAST:
-        return Estimate(value)
-    length, generator = block_length(_ranks(series)), np.random.default_rng(seed)
-    found = [float(statistic(_draw(len(series), length, generator))) for _ in range(resamples)]
-    return Estimate(value, *_ends(found))
+def _resample(length: int, n: int, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
+    """Indices of each resample, (n,), in blocks of neighbours; the first of all follows the last (circular)."""
+    generator = np.random.default_rng(seed)
+    for _ in range(max(FEWEST, min(resamples, MOST_DRAWN // n))):
+        starts = generator.integers(n, size=math.ceil(n / length))
+        yield ((starts[:, None] + np.arange(length)) % n).ravel()[:n]
 
 
-def _draw(n: int, length: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """(n,) indices in blocks of neighbours, the first of all following the last (circular)."""
-    starts = generator.integers(n, size=math.ceil(n / length))
-    return ((starts[:, None] + np.arange(length)) % n).ravel()[:n]
-
-
-def _ends(found: list[float]) -> tuple[float, float]:
-    low, high = np.quantile(found, CONFIDENCE)
-    return float(low), float(high)
+def _ends(found: Sequence[Any]) -> list[tuple[float, float]]:
+    """Both ends of the 95 % interval of each statistic, from its value in every resample."""
+    low, high = np.quantile(np.array(found), CONFIDENCE, axis=0)
+    return list(zip(np.atleast_1d(low).tolist(), np.atleast_1d(high).tolist(), strict=True))
 
 
 def _ranks(series: Series) -> Series:
+    """What says how far neighbours are alike: a latency itself may have a tail without end."""
     return np.argsort(np.argsort(series, kind="stable"), kind="stable").astype(np.float64)
 
 

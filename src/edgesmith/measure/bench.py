@@ -221,13 +221,17 @@ def _latencies(trace: Trace, config: BenchConfig) -> dict[str, Measurement]:
     for percent, value in values.items():
         name, method = PERCENTILES[percent], how if value.low is None else f"{how}; {BOOTSTRAP}"
         found[name] = _measurement(name, value, "ms", n, method)
-    found["latency_min"] = _measurement("latency_min", Estimate(float(series.min())), "ms", n, how)
-    found["latency_max"] = _measurement("latency_max", Estimate(float(series.max())), "ms", n, how)
-    how = "mean absolute difference of consecutive latencies"
-    found["jitter"] = _measurement("jitter", Estimate(jitter(series)), "ms", n, how)
+    spread = "mean absolute difference of consecutive latencies"
+    figures = (
+        ("latency_min", Estimate(float(series.min())), "ms", how),
+        ("latency_max", Estimate(float(series.max())), "ms", how),
+        ("jitter", Estimate(jitter(series)), "ms", spread),
+    )
+    found |= {name: _measurement(name, value, unit, n, told) for name, value, unit, told in figures}
     change = drift(series, resamples=config.resamples, seed=config.seed)
-    how = f"p50 of the last third over that of the first, minus 1; {BOOTSTRAP} of each"
-    found["drift"] = _measurement("drift", change, "fraction", n, how)
+    if change is not None:
+        how = f"p50 of the last third over that of the first, minus 1; {BOOTSTRAP} of each"
+        found["drift"] = _measurement("drift", change, "fraction", n, how)
     if config.deadline_ms is not None:
         how = f"answers later than {config.deadline_ms:g} ms, of all"
         misses = Estimate(float((series > config.deadline_ms).sum()))

@@ -90,9 +90,8 @@ def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, se
     Both are drawn together, so that what slowed both down at a time does not widen the interval.
 
     Args:
-        candidate, reference: (T,) each; index t was taken at the same time, for the same input.
+        candidate, reference: (T,) each; index t was taken at about the same time, for the same input.
     """
-
     value = float(np.median(candidate) / np.median(reference))
     if len(candidate) < LEAST:
         return Estimate(value)
@@ -102,11 +101,11 @@ def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, se
     return Estimate(value, *_ends(found)[0])
 
 
-def drift(series: Series, *, resamples: int, seed: int) -> Estimate:
-    """Median of the last third over that of the first, minus 1; each third is drawn by itself."""
+def drift(series: Series, *, resamples: int, seed: int) -> Estimate | None:
+    """Median of the last third over that of the first, minus 1, each drawn by itself; None of less than three values."""
     third = len(series) // 3
     if third == 0:
-        return Estimate(0.0)
+        return None
     parts = np.stack([series[:third], series[-third:]], axis=1)  # (third, 2)
 
     def change(early: Series, late: Series) -> float:

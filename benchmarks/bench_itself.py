@@ -50,8 +50,16 @@ def covers(found: Bench) -> bool:
 
 def line(found: Bench) -> str:
     one, noise = ratio(found), "; ".join(found.noise.reasons) or "quiet"
-    told = "yes" if covers(found) else "no"
-    return f"| {found.config.seed} | {one.value:.4f} | {one.low:.4f} | {one.high:.4f} | {told} | {one.n:,} | {noise} |"
+    ends = ["-" if end is None else f"{end:.4f}" for end in (one.low, one.high)]
+    cells = (
+        found.config.seed,
+        f"{one.value:.4f}",
+        *ends,
+        "yes" if covers(found) else "no",
+        f"{one.n:,}",
+        noise,
+    )
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":

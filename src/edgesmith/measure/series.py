@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 Series = NDArray[np.float64]
 
-LEAST = 20
-"""Observations below which no interval is given."""
+LEAST = 50
+"""Observations below which no interval is given: of fewer, the likeness of neighbours cannot be told."""
 
 BEYOND = 10
 """Observations that must lie beyond a percentile for its interval."""
@@ -112,7 +112,7 @@ def drift(series: Series, *, resamples: int, seed: int) -> Estimate | None:
         return float(np.median(late) / np.median(early)) - 1
 
     value = change(*parts.T)
-    if len(series) < 3 * LEAST:
+    if third < LEAST:
         return Estimate(value)
     length = max(block_length(_ranks(part)) for part in parts.T)
     drawn = (_resample(length, third, resamples, seed + place) for place in range(2))

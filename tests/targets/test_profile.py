@@ -30,9 +30,15 @@ def test_raspberry_pi_5_is_what_its_product_brief_says() -> None:
     assert target.memory_bytes is None  # sold with several sizes
 
 
+def test_jetson_xavier_nx_is_what_its_data_sheet_says() -> None:
+    target = load_target("jetson-xavier-nx")
+    assert (target.cores, target.clock_hz, target.memory) == (6, 1_900_000_000, "LPDDR4X-3200")
+    assert target.features is None  # the data sheet names Armv8.2 alone
+
+
 def test_an_unknown_name_gets_the_nearest_and_all() -> None:
     with pytest.raises(
-        RecipeError, match=r"Did you mean 'raspberry-pi-5'.*generic-x86, host, raspberry-pi-4"
+        RecipeError, match=r"Did you mean 'raspberry-pi-5'.*generic-x86, host, .*raspberry-pi-4, "
     ):
         load_target("rasberry-pi-5")
 

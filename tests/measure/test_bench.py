@@ -122,6 +122,11 @@ def test_real_rows_are_named(bundles: dict[str, Path], tmp_path: Path) -> None:
     assert any("text is column 'text' (guessed" in note for note in found.notes)
 
 
+def test_real_rows_have_their_own_length(bundles: dict[str, Path]) -> None:
+    with pytest.raises(RecipeError, match="length is 9, and there is data"):
+        bench([bundles["text"]], replace(SHORT, length=9), data=DataConfig(path="rows.csv"))
+
+
 def test_this_process_is_bound_for_the_time_of_a_block() -> None:
     before = os.sched_getaffinity(0)
     with on_cpus([min(before)]):

@@ -35,7 +35,6 @@ from edgesmith.records import (
 )
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.load import load_bundle
-from edgesmith.runtime.predictor import BundleSession
 
 PACKAGES = ("numpy", "tokenizers", "pillow", "onnxruntime", "ai-edge-litert")
 
@@ -65,7 +64,7 @@ def bench(
         data: rows to ask; None makes inputs for each bundle.
 
     Raises:
-        RecipeError: no bundle, CPUs that this process may not use, or a length that a bundle does not take.
+        RecipeError: no bundle, CPUs that this process may not use, or a length that a bundle does not take or with data.
         BundleError: no bundle, or a damaged one.
         DataError: rows that cannot be read.
         UnsupportedError: bundles of different tasks with one file of data, or a runtime of another release.
@@ -77,18 +76,13 @@ def bench(
         raise RecipeError("no bundle to bench. Give the folder that holds a manifest.json.")
     opened = [open_bundle(path) for path in bundles]
     with on_cpus(config.cpus), ExitStack() as stack:
-        asked = (
-            read_inputs(opened, data, config.inputs, config.seed)
-            if data
-            else [make_inputs(bundle, config.length, config.inputs, config.seed) for bundle in opened]
-        )
+        asked = _inputs(opened, data, config)
         for bundle in opened:
             load_bundle(bundle.path, verify=False).close()  # its own error, before a fresh process meets it
         starts = _starts(opened, asked, config, progress)
-        answers = []
-        for bundle, inputs in zip(opened, asked, strict=True):
-            session = load_bundle(bundle.path, threads=config.threads, verify=False)
-            answers.append(_answer(stack.enter_context(session), inputs))
+        answers = [
+            _answer(bundle, inputs, config, stack) for bundle, inputs in zip(opened, asked, strict=True)
+        ]
         with NoiseMeter() as meter:
             traces, notes = _ask(answers, len(asked[0].rows), config, progress)
         environment = describe_environment(PACKAGES)
@@ -131,6 +125,16 @@ def on_cpus(cpus: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def _inputs(opened: Sequence[Bundle], data: DataConfig | None, config: BenchConfig) -> list[BenchInputs]:
+    if data is None:
+        return [make_inputs(bundle, config.length, config.inputs, config.seed) for bundle in opened]
+    if config.length is not None:
+        raise RecipeError(
+            f"length is {config.length}, and there is data, whose texts have their own. Leave out --length or --data."
+        )
+    return read_inputs(opened, data, config.inputs, config.seed)
+
+
 def _starts(
     opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, progress: Progress
 ) -> dict[Path, dict[str, Measurement]]:
@@ -146,7 +150,9 @@ def _starts(
     return found
 
 
-def _answer(session: BundleSession, inputs: BenchInputs) -> Answer:
+def _answer(bundle: Bundle, inputs: BenchInputs, config: BenchConfig, stack: ExitStack) -> Answer:
+    """From the input of an index to its answer, by a session that the stack closes."""
+    session = stack.enter_context(load_bundle(bundle.path, threads=config.threads, verify=False))
     rows = inputs.rows
     return lambda index: session.predict(*rows[index])
 

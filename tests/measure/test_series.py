@@ -69,7 +69,7 @@ def test_single_observations_would_cover_less(monkeypatch: pytest.MonkeyPatch) -
         return sum(one.low <= 1 <= one.high for one in found)
 
     with_blocks = covered()
-    monkeypatch.setattr(series, "block_length", lambda _: 1)
+    monkeypatch.setattr(series, "_length", lambda _: 1)
     assert with_blocks >= 33
     assert covered() < 25
 

@@ -75,7 +75,7 @@ def percentiles(
     values = np.percentile(series, told)
     if len(series) < LEAST:
         return {percent: Estimate(float(value)) for percent, value in zip(told, values, strict=True)}
-    length = block_length(_ranks(series))
+    length = _length(series)
     drawn = _resample(length, len(series), resamples, seed)
     ends = _ends([np.percentile(series[index], told) for index in drawn])
     return {
@@ -95,7 +95,7 @@ def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, se
     value = float(np.median(candidate) / np.median(reference))
     if len(candidate) < LEAST:
         return Estimate(value)
-    length = block_length(_ranks(np.log(candidate / reference)))
+    length = _length(np.log(candidate / reference))
     drawn = _resample(length, len(candidate), resamples, seed)
     found = [np.median(candidate[index]) / np.median(reference[index]) for index in drawn]
     return Estimate(value, *_ends(found)[0])
@@ -114,7 +114,7 @@ def drift(series: Series, *, resamples: int, seed: int) -> Estimate | None:
     value = change(*parts.T)
     if third < LEAST:
         return Estimate(value)
-    length = max(block_length(_ranks(part)) for part in parts.T)
+    length = max(_length(part) for part in parts.T)
     drawn = (_resample(length, third, resamples, seed + place) for place in range(2))
     found = [change(parts[early, 0], parts[late, 1]) for early, late in zip(*drawn, strict=True)]
     return Estimate(value, *_ends(found)[0])
@@ -139,9 +139,13 @@ def _ends(found: Sequence[Any]) -> list[tuple[float, float]]:
     return list(zip(np.atleast_1d(low).tolist(), np.atleast_1d(high).tolist(), strict=True))
 
 
-def _ranks(series: Series) -> Series:
-    """What says how far neighbours are alike: a latency itself may have a tail without end."""
-    return np.argsort(np.argsort(series, kind="stable"), kind="stable").astype(np.float64)
+def _length(series: Series) -> int:
+    """Length of blocks by the ranks of a series, since a latency may have a tail without end.
+
+    At least the cube root of N: swings that are slower than a short series can show are then not cut up.
+    """
+    ranks = np.argsort(np.argsort(series, kind="stable"), kind="stable").astype(np.float64)
+    return max(block_length(ranks), math.ceil(len(series) ** (1 / 3)))
 
 
 def _autocovariance(series: Series, lags: int) -> Series:

@@ -145,7 +145,7 @@ def _length(series: Series) -> int:
     At least the cube root of N: swings that are slower than a short series can show are then not cut up.
     """
     ranks = np.argsort(np.argsort(series, kind="stable"), kind="stable").astype(np.float64)
-    return max(block_length(ranks), math.ceil(len(series) ** (1 / 3)))
+    return max(block_length(ranks), math.ceil(math.cbrt(len(series))))
 
 
 def _autocovariance(series: Series, lags: int) -> Series:

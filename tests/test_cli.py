@@ -19,7 +19,19 @@ from edgesmith.cli.options import QUICK, build_recipe, default_output
 from edgesmith.recipe import DataConfig, Recipe
 from edgesmith.records import FailedBudget, Percentiles, Verdict
 
-COMMANDS = ["compress", "run", "plan", "report", "evaluate", "targets", "doctor", "models", "compare"]
+COMMANDS = [
+    "compress",
+    "run",
+    "plan",
+    "report",
+    "evaluate",
+    "targets",
+    "doctor",
+    "models",
+    "compare",
+    "bench",
+    "prune",
+]
 
 
 def call(*arguments: str) -> Result:

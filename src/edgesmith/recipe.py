@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 
 from edgesmith.errors import RecipeError
-from edgesmith.records import METRICS_OF, MetricName, Task, from_dict, to_dict, write_text
+from edgesmith.records import METRICS_OF, MetricName, Task, UnitKind, from_dict, to_dict, write_text
 
 RECIPE_VERSION = 1
 
@@ -260,6 +260,8 @@ class PruneConfig:
 
     Attributes:
         importance_rows: training rows for the diagonal Fisher information (arXiv:2204.09656).
+        masks: units that stay are ``ranked`` by it; or also ``rearranged`` by what they carry together; or rearranged and
+            then ``tuned``, rescaled to give what the whole layers give, before recovery (sections 4.2 and 4.3 there).
         vocabulary: the tokens that stay: those that the training ``texts`` use, or also all that their ``letters`` can
             write; ``auto`` takes the latter where a trial loses too much on words of no training text. Images have none.
         min_token_count: tokens seen less often in the training texts leave the vocabulary.
@@ -267,6 +269,7 @@ class PruneConfig:
     """
 
     importance_rows: int = 512
+    masks: Literal["ranked", "rearranged", "tuned"] = "ranked"
     vocabulary: Literal["auto", "texts", "letters"] = "auto"
     min_token_count: int = 1
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
@@ -274,6 +277,55 @@ class PruneConfig:
     def __post_init__(self) -> None:
         _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
         _require(self.min_token_count >= 1, "prune.min_token_count", self.min_token_count, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutConfig:
+    """What `edgesmith prune` leaves of a model, and how it decides.
+
+    Attributes:
+        macs, parameters: largest share that stays, in (0, 1]; None sets no limit.
+        units: heads and neurons, one of these, or whole layers, or hidden units of the residual stream.
+        importance: ``fisher`` (arXiv:2204.09656), ``taylor`` (arXiv:1905.10650) or ``magnitude`` of the weights.
+        importance_rows: training rows for the first two, and for the rearrangement.
+        tuning_rows: training rows on whose tokens what stays is rescaled; 0 leaves it as it is.
+        length: of the input that MACs are counted for, in tokens; None takes the mean of the validation rows.
+    """
+
+    macs: float | None = None
+    parameters: float | None = None
+    units: tuple[UnitKind, ...] = ("heads", "neurons")
+    importance: Literal["fisher", "taylor", "magnitude"] = "fisher"
+    importance_rows: int = 512
+    tuning_rows: int = 512
+    length: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            (self.macs, self.parameters) != (None, None),
+            "macs and parameters",
+            None,
+            "a share for one of them or both, such as --macs 50%",
+        )
+        for key in ("macs", "parameters"):
+            share = getattr(self, key)
+            _require(share is None or 0 < share <= 1, key, share, "above 0, and at most 1 (0.5 is 50 %)")
+        _require(
+            set(self.units) in ({"heads", "neurons"}, {"heads"}, {"neurons"}, {"layers"}, {"hidden"})
+            and len(set(self.units)) == len(self.units),
+            "units",
+            ",".join(self.units),
+            "heads,neurons; heads; neurons; layers; hidden. A pruned model can be pruned again by others",
+        )
+        _require(
+            self.importance != "magnitude" or set(self.units) <= {"heads", "neurons"},
+            "importance",
+            self.importance,
+            "fisher or taylor for layers and hidden units",
+        )
+        _require(self.importance_rows >= 1, "importance_rows", self.importance_rows, "1 or more")
+        _require(self.tuning_rows >= 0, "tuning_rows", self.tuning_rows, "0 for no tuning, or more")
+        _require(self.length is None or self.length >= 1, "length", self.length, "1 or more tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -444,6 +496,11 @@ def _quantity(text: str, option: str, units: dict[str, float], example: str) -> 
 def parse_drop(text: str) -> float:
     """``1%`` or ``0.01`` -> 0.01."""
     return _quantity(text, "--max-drop", {"%": 0.01, "": 1.0}, "1%")
+
+
+def parse_share(option: str, text: str) -> float:
+    """``50%`` or ``0.5`` -> 0.5."""
+    return _quantity(text, option, {"%": 0.01, "": 1.0}, "50%")
 
 
 def parse_size(text: str) -> int:

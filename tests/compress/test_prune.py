@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import numpy as np
 import torch
 from fixtures_models import HIDDEN, VOCAB, logits_of, random_batch, whole_compact
 
+from edgesmith.compress.importance import fisher_importance
 from edgesmith.compress.prune import NEURON_MULTIPLE, prune_embedding, prune_units
 from edgesmith.models import shape_of
 from edgesmith.records import Structure
@@ -60,3 +62,38 @@ def test_without_a_rank_the_kept_rows_stay_as_they_are():
     smaller, reasons = prune_embedding(model, Structure(depth=3), range(50))
     assert torch.equal(logits_of(smaller, batch), logits_of(model, batch))
     assert len(reasons) == 1
+
+
+def test_units_can_be_rearranged_by_what_they_carry_together():
+    model, batch, asked = whole_compact(), random_batch(), []
+
+    def last_ones(fisher, kept):
+        asked.append((fisher, kept))
+        return np.arange(len(fisher) - len(kept), len(fisher))
+
+    structure = Structure(depth=3, heads=0.5, neurons=1 / 3)
+    smaller, reasons = prune_units(model, structure, [batch], rearrange=last_ones)
+    plain, _ = prune_units(model, structure, [batch])
+    assert shape_of(smaller.config) == shape_of(plain.config)
+    assert [fisher.shape for fisher, _ in asked] == [(4, 4), (48, 48)] * 3
+    importance = fisher_importance(model, [batch])
+    np.testing.assert_allclose(np.diag(asked[1][0]), importance.neurons[0].numpy(), rtol=1e-4)
+    count = smaller.layers[0].ffn.intermediate.out_features
+    assert torch.equal(
+        smaller.layers[0].ffn.intermediate.weight, model.layers[0].ffn.intermediate.weight[48 - count :]
+    )
+    assert reasons[-1] == "rearranged in each layer by what they carry together"
+
+
+def test_what_stays_can_be_tuned():
+    model, batch = whole_compact(), random_batch()
+    structure = Structure(depth=3, heads=0.5, neurons=1 / 3)
+    plain, _ = prune_units(model, structure, [batch])
+    tuned, reasons = prune_units(model, structure, [batch], is_tuned=True)
+    assert "rescaled" in reasons[-1]
+    for ours, theirs in zip(tuned.layers, plain.layers, strict=True):
+        ratio = ours.ffn.output.weight / theirs.ffn.output.weight
+        torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-3, atol=1e-3)  # one a neuron
+        assert torch.equal(ours.ffn.output.bias, theirs.ffn.output.bias)
+        assert torch.equal(ours.attention.qkv.weight, theirs.attention.qkv.weight)
+    assert (ratio - 1).abs().max() > 0.01

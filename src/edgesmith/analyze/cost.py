@@ -94,7 +94,7 @@ def _token_parts(shape: EncoderShape, tokens: int) -> list[Part]:
 
 def _bottleneck_parts(shape: BottleneckShape, tokens: int) -> list[Part]:
     """Those of MobileBERT; its norms are a scale and a bias each (arXiv:2004.02984, section 3.2)."""
-    width, inner, neurons = shape.width, shape.inner, shape.neurons
+    width, inner = shape.width, shape.inner
     table, joined = shape.vocab * shape.embedding, 3 * shape.embedding * width
     parts = [
         Part(
@@ -115,9 +115,10 @@ def _bottleneck_parts(shape: BottleneckShape, tokens: int) -> list[Part]:
     entries = 1 if shape.has_narrow_attention else 2  # bottlenecks: of the layer, and of queries and keys
     values = inner if shape.has_narrow_attention else width
     narrowing = (entries + 1) * width * inner
-    attention = (3 * inner + values) * inner
-    ffn = shape.ffns * 2 * inner * neurons
-    for index in range(shape.depth):
+    for index, (heads, neurons) in enumerate(shape.layers):
+        across = heads * shape.head_dim
+        attention = (3 * inner + values) * across
+        ffn = 2 * inner * sum(neurons)
         parts += [
             Part(
                 name=f"layer {index} bottlenecks",
@@ -129,20 +130,21 @@ def _bottleneck_parts(shape: BottleneckShape, tokens: int) -> list[Part]:
             Part(
                 name=f"layer {index} attention",
                 matrix=attention,
-                channels=4 * inner,
-                vector=6 * inner,
-                macs=tokens * attention + 2 * tokens * tokens * inner,
+                channels=3 * across + inner,
+                vector=3 * across + 3 * inner,
+                macs=tokens * attention + 2 * tokens * tokens * across,
             ),
             Part(
                 name=f"layer {index} FFN",
                 matrix=ffn,
-                channels=shape.ffns * (neurons + inner),
-                vector=shape.ffns * (neurons + 3 * inner),
+                channels=sum(neurons) + len(neurons) * inner,
+                vector=sum(neurons) + len(neurons) * 3 * inner,
                 macs=tokens * ffn,
             ),
         ]
-    head = width * shape.labels
-    return [*parts, Part(name="head", matrix=head, channels=shape.labels, vector=shape.labels, macs=head)]
+    outputs = shape.labels + (width if shape.has_pooler else 0)
+    head = width * outputs
+    return [*parts, Part(name="head", matrix=head, channels=outputs, vector=outputs, macs=head)]
 
 
 def _patch_parts(shape: EncoderShape) -> list[Part]:

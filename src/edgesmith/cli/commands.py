@@ -18,6 +18,7 @@ from edgesmith.cli.options import (
     recipe_options,
     talk_options,
 )
+from edgesmith.cli.prune import prune
 from edgesmith.cli.talk import json_text, working
 from edgesmith.cli.zoo import compare, models
 from edgesmith.errors import BudgetError, UnsupportedError
@@ -237,6 +238,7 @@ def doctor(as_json: bool, quiet: bool) -> None:
 main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)
+main.add_command(prune)
 
 
 def _with_data(options: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ _KEYS = {
     "label_column": "data.label",
     "max_length": "data.max_length",
     "max_rows": "data.max_rows",
+    "validation_rows": "data.validation_rows",
     "task": "task",
     "target": "target",
     "runtime": "runtimes",
@@ -59,7 +60,7 @@ QUICK: dict[str, object] = {
 """What ``--quick`` sets; every option and every ``--set`` goes before it."""
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
     """``onnxruntime,litert`` -> both names."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
@@ -70,18 +71,32 @@ def parsed(
     return lambda _ctx, _param, text: None if text is None else parse(text)
 
 
-_RECIPE_OPTIONS = (
+_DATA_OPTIONS = (
     click.option(
         "--data",
         help="CSV, TSV, JSONL, Parquet or (words with tags) .conll file, a folder of splits, or a folder of images.",
     ),
-    click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
     click.option("--task", help=f"What the model does: {', '.join(METRICS_OF)}; the first if left out."),
     click.option("--metric", help="What it is judged by, such as f1; the task's first metric if left out."),
+    click.option("--text-column", help="Column of the text; guessed and shown if left out."),
+    click.option("--pair-column", help="Column of the second text, for pairs."),
+    click.option("--image-column", help="Column of the image; guessed and shown if left out."),
+    click.option("--label-column", help="Column of the label; guessed and shown if left out."),
+    click.option("--max-length", type=int, help="Longest input in tokens."),
+    click.option("--max-rows", type=int, help="Use at most this many training rows."),
+)
+
+_VALIDATION_ROWS = click.option(
+    "--validation-rows", type=int, help="Rows to carve where the data have no validation split."
+)
+
+_RECIPE_OPTIONS = (
+    *_DATA_OPTIONS,
+    click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(
         "--runtime",
-        callback=parsed(_names),
+        callback=parsed(names),
         metavar="NAMES",
         help="What runs the artifact: onnxruntime, litert, or both with a comma; the fastest that passes is kept.",
     ),
@@ -95,12 +110,6 @@ _RECIPE_OPTIONS = (
     click.option(
         "--confident", is_flag=True, default=None, help="Ask for the worse end of the 95 % interval."
     ),
-    click.option("--text-column", help="Column of the text; guessed and shown if left out."),
-    click.option("--pair-column", help="Column of the second text, for pairs."),
-    click.option("--image-column", help="Column of the image; guessed and shown if left out."),
-    click.option("--label-column", help="Column of the label; guessed and shown if left out."),
-    click.option("--max-length", type=int, help="Longest input in tokens."),
-    click.option("--max-rows", type=int, help="Use at most this many training rows."),
     click.option("--quick", is_flag=True, help="A first look on a subset; its verdict is not to be quoted."),
 )
 
@@ -139,6 +148,11 @@ OUTPUT = click.option(
 def recipe_options(command: Command) -> Command:
     """Every option that becomes part of a recipe."""
     return _decorate(command, _RECIPE_OPTIONS + _RECIPE_CHANGES)
+
+
+def data_options(command: Command) -> Command:
+    """Data and task, for a command that has no other use for a recipe."""
+    return _decorate(command, (*_DATA_OPTIONS, _VALIDATION_ROWS))
 
 
 def recipe_changes(command: Command) -> Command:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from edgesmith.data.encoding import choices, model_inputs
-from edgesmith.models.compact import CompactEncoder, label_loss
+from edgesmith.compress.gates import Batch, gate_gradients, hidden_gates, unit_gates
+from edgesmith.models.compact import CompactEncoder
+from edgesmith.models.coupling import Prunable, sites
 
-Batch = dict[str, Tensor]
-"""What `EncodedRows.collate` makes."""
+GradientImportance = Literal["fisher", "taylor"]
 
 
 @dataclass(frozen=True)
@@ -24,37 +23,30 @@ class Importance:
     Attributes:
         heads: one (heads,) tensor a layer.
         neurons: one (neurons,) tensor a layer.
+        gradients: (N, units) of each site, whose squares these are the sums of.
     """
 
     heads: list[Tensor]
     neurons: list[Tensor]
+    gradients: list[Tensor]
 
 
 def fisher_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Importance:
     """Sum over rows of the squared gradient of the loss with respect to each unit's gate.
 
-    Gates have a row for every sample, so that the squared gradients are per sample as in Kwon et al. 2022
-    (arXiv:2204.09656, section 4.1, equation 5), not the square of a batch's sum.
+    Squared gradients are per sample as in Kwon et al. 2022 (arXiv:2204.09656, section 4.1, equation 5), not the square
+    of a batch's sum.
 
     Args:
         batches: of labelled training rows.
     """
-    model.eval()
-    heads = [torch.zeros(layer.attention.heads) for layer in model.layers]
-    neurons = [torch.zeros(layer.ffn.intermediate.out_features) for layer in model.layers]
-    for batch in batches:
-        rows = len(batch["labels"])
-        head_gates = [torch.ones(rows, len(total), requires_grad=True) for total in heads]
-        neuron_gates = [torch.ones(rows, 1, len(total), requires_grad=True) for total in neurons]
-        logits = model(**model_inputs(batch), head_gates=head_gates, neuron_gates=neuron_gates).logits
-        loss = label_loss(choices(logits, batch), choices(batch["labels"], batch), reduction="sum")
-        gradients = torch.autograd.grad(loss, [*head_gates, *neuron_gates])
-        for total, gradient in zip([*heads, *neurons], gradients, strict=True):
-            total += gradient.detach().pow(2).sum(dim=0).flatten()
-    return Importance(heads, neurons)
+    places = sites(model)
+    gradients = gate_gradients(model, batches, unit_gates, [site.units for site in places])
+    fisher = [from_gradients(rows, "fisher") for rows in gradients]
+    return Importance(fisher[::2], fisher[1::2], gradients)
 
 
-def hidden_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Tensor:
+def hidden_importance(model: Prunable, batches: Iterable[Batch]) -> Tensor:
     """Diagonal Fisher information of each hidden unit, (H,): of one gate that closes it in the whole residual stream.
 
     The unit's gate scales it after every norm, so that its gradient is the sum over all places that read the unit: what
@@ -64,26 +56,30 @@ def hidden_importance(model: CompactEncoder, batches: Iterable[Batch]) -> Tensor
     Args:
         batches: of labelled training rows.
     """
-    model.eval()
-    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
-    total = torch.zeros(model.config.hidden_size)
-    for batch in batches:
-        gates = torch.ones(len(batch["labels"]), 1, len(total), requires_grad=True)
-        hooks = [norm.register_forward_hook(partial(_scaled, gates)) for norm in norms]
-        try:
-            logits = model(**model_inputs(batch)).logits
-        finally:
-            for hook in hooks:
-                hook.remove()
-        loss = label_loss(choices(logits, batch), choices(batch["labels"], batch), reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, [gates])
-        total += gradient.pow(2).sum(dim=(0, 1))
-    return total
+    (gradients,) = gate_gradients(model, batches, hidden_gates, [model.config.hidden_size])
+    return gradients.pow(2).sum(dim=0)
 
 
-def _scaled(gates: Tensor, _module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-    """A hook: (B, S, H) times gates, (B, 1, H); also (B, H)."""
-    return output * (gates if output.dim() == 3 else gates[:, 0])
+def from_gradients(gradients: Tensor, kind: GradientImportance) -> Tensor:
+    """Importance of each unit, (units,), from the gradients of its gate, (N, units).
+
+    ``fisher`` is the sum of their squares (arXiv:2204.09656, equation 5): the loss of second order, where the gate closes.
+    ``taylor`` is the sum of their absolute values (Michel et al. 2019, arXiv:1905.10650, equation 2): that of first order.
+    """
+    return gradients.pow(2).sum(dim=0) if kind == "fisher" else gradients.abs().sum(dim=0)
+
+
+def magnitude_importance(model: Prunable) -> list[Tensor]:
+    """Of each unit at each site, (units,): the squared weights of its rows and columns. No data are asked."""
+    state, found = model.state_dict(), []
+    for site in sites(model):
+        rows = [
+            state[f"{maker}.weight"].pow(2).sum(dim=1).view(-1, site.units, site.width)
+            for maker in site.makers
+        ]
+        columns = state[f"{site.reader}.weight"].pow(2).sum(dim=0).view(1, site.units, site.width)
+        found.append(torch.cat([*rows, columns]).sum(dim=(0, 2)))
+    return found
 
 
 def select_hidden(importance: Tensor, fraction: float, multiple: int) -> Tensor:

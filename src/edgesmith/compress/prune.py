@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import torch
 from torch import Tensor
 
-from edgesmith.compress.importance import Batch, fisher_importance, select_units
-from edgesmith.compress.structure import Bert, Encoder, factorise_embedding, keep_tokens, keep_units
+from edgesmith.compress.gates import Batch
+from edgesmith.compress.importance import fisher_importance, select_units
+from edgesmith.compress.structure import Bert, Encoder, factorise_embedding, keep_at_sites, keep_tokens
+from edgesmith.compress.tuning import tune_masks
 from edgesmith.records import Structure
+
+Rearrange = Callable[[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]], npt.NDArray[np.int64]]
+"""(units, units) Fisher information and the kept indices -> as many others."""
 
 NEURON_MULTIPLE = 16
 """FFN widths are multiples of it: INT8 kernels work in blocks of 16 columns."""
 
 
-def prune_units(model: Encoder, structure: Structure, batches: Sequence[Batch]) -> tuple[Encoder, list[str]]:
+def prune_units(
+    model: Encoder,
+    structure: Structure,
+    batches: Sequence[Batch],
+    *,
+    rearrange: Rearrange | None = None,
+    is_tuned: bool = False,
+) -> tuple[Encoder, list[str]]:
     """Removes the heads and neurons with the least Fisher information, over all layers together.
 
     Args:
         structure: where it has a share of its own for the last layer's neurons, these are ranked alone.
         batches: of labelled training rows, which the information is measured on.
+        rearrange: chooses as many units of one site again, by its block of the Fisher information.
+        is_tuned: what stays is rescaled so that layers give what those of the whole model give on the rows.
 
     Returns:
         The smaller model, and what was removed, in words.
@@ -29,11 +47,24 @@ def prune_units(model: Encoder, structure: Structure, batches: Sequence[Batch]) 
     importance = fisher_importance(model, batches)
     heads = select_units(importance.heads, structure.heads, 1)
     neurons = _select_neurons(importance.neurons, structure)
-    smaller = keep_units(model, heads, neurons)
-    return smaller, [
+    reasons = [
         f"heads kept by layer, by Fisher information: {_counts(heads, importance.heads)}",
         f"FFN neurons kept by layer, likewise: {_counts(neurons, importance.neurons)}",
     ]
+    kept = [units for layer in zip(heads, neurons, strict=True) for units in layer]
+    if rearrange is not None:
+        kept = [_rearranged(rearrange, *site) for site in zip(importance.gradients, kept, strict=True)]
+        reasons.append("rearranged in each layer by what they carry together")
+    smaller = keep_at_sites(model, kept)
+    if is_tuned:
+        tune_masks(smaller, model, batches)
+        reasons.append("what stays was rescaled, layer by layer, to give what the whole model's layers give")
+    return smaller, reasons
+
+
+def _rearranged(rearrange: Rearrange, gradients: Tensor, kept: Tensor) -> Tensor:
+    rows = gradients.double()
+    return torch.from_numpy(rearrange((rows.T @ rows).numpy(), kept.numpy()))
 
 
 def _select_neurons(importance: Sequence[Tensor], structure: Structure) -> list[Tensor]:

@@ -1,6 +1,6 @@
-"""Structural edits of a compact encoder: which layers, heads, neurons, tokens and positions stay.
+"""Structural edits: which layers, heads, neurons, hidden units, tokens and positions of a model stay.
 
-Layers, heads and neurons are those of texts and of images alike; tokens and positions are a text encoder's.
+Layers, heads, neurons and hidden units are those of every family; tokens and positions are a compact text encoder's.
 
 Every function returns a new, smaller, dense model; the one it was given is left alone.
 """
@@ -12,35 +12,49 @@ from dataclasses import replace
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from edgesmith.models.compact import (
-    CompactAttention,
-    CompactBert,
-    CompactEncoder,
-    CompactFFN,
+from edgesmith.models.compact import CompactBert, CompactEncoder
+from edgesmith.models.compact_mobilebert import (
+    CompactMobileBertForSequenceClassification,
+    CompactMobileBertForTokenClassification,
 )
-from edgesmith.models.families import compact_config, shape_of
-from edgesmith.records import EncoderShape
+from edgesmith.models.coupling import (
+    Shape,
+    hidden_axes,
+    layers_path,
+    prunable_config,
+    prunable_shape,
+    sites,
+    with_hidden,
+    with_layers,
+    with_units,
+)
+from edgesmith.models.families import shape_of
 
 Encoder = TypeVar("Encoder", bound=CompactEncoder)
 Bert = TypeVar("Bert", bound=CompactBert)
+Model = TypeVar(
+    "Model",
+    bound=CompactEncoder
+    | CompactMobileBertForSequenceClassification
+    | CompactMobileBertForTokenClassification,
+)
 
 
-def keep_layers(model: Encoder, layers: Sequence[int]) -> Encoder:
+def keep_layers(model: Model, layers: Sequence[int]) -> Model:
     """The model with only the layers at the given indices, in that order."""
-    shape = shape_of(model.config)
-    smaller = _empty(
-        model,
-        replace(
-            shape,
-            heads=tuple(shape.heads[i] for i in layers),
-            neurons=tuple(shape.neurons[i] for i in layers),
-        ),
-    )
-    _copy_outside(model, smaller)
-    for target, index in zip(smaller.layers, layers, strict=True):
-        target.load_state_dict(model.layers[index].state_dict())
+    smaller = _empty(model, with_layers(prunable_shape(model.config), layers))
+    path, source = f"{layers_path(model)}.", model.state_dict()
+    state = {name: tensor for name, tensor in source.items() if not name.startswith(path)}
+    for target, index in enumerate(layers):
+        old = f"{path}{index}."
+        state |= {
+            f"{path}{target}.{name.removeprefix(old)}": tensor
+            for name, tensor in source.items()
+            if name.startswith(old)
+        }
+    smaller.load_state_dict(state)
     return smaller
 
 
@@ -51,20 +65,28 @@ def keep_units(model: Encoder, heads: Sequence[Tensor], neurons: Sequence[Tensor
         heads: for each layer, the indices of the heads that stay.
         neurons: for each layer, the indices of the neurons that stay.
     """
-    shape = shape_of(model.config)
-    smaller = _empty(
-        model,
-        replace(
-            shape, heads=tuple(len(kept) for kept in heads), neurons=tuple(len(kept) for kept in neurons)
-        ),
-    )
-    _copy_outside(model, smaller)
-    for index, layer in enumerate(model.layers):
-        target = smaller.layers[index]
-        target.attention_norm.load_state_dict(layer.attention_norm.state_dict())
-        target.ffn_norm.load_state_dict(layer.ffn_norm.state_dict())
-        _slice_attention(layer.attention, target.attention, heads[index])
-        _slice_ffn(layer.ffn, target.ffn, neurons[index])
+    return keep_at_sites(model, [kept for layer in zip(heads, neurons, strict=True) for kept in layer])
+
+
+def keep_at_sites(model: Model, kept: Sequence[Tensor]) -> Model:
+    """The model with only some units at each site: rows of what makes them, columns of what reads them.
+
+    Args:
+        kept: for each of `coupling.sites`, the indices of the units that stay.
+    """
+    places, state = sites(model), model.state_dict()
+    shape = with_units(prunable_shape(model.config), places, [len(units) for units in kept])
+    smaller = _empty(model, shape)
+    for site, units in zip(places, kept, strict=True):
+        columns = (units[:, None] * site.width + torch.arange(site.width)).flatten()  # (kept x width,)
+        whole = site.units * site.width
+        for maker in site.makers:
+            blocks = len(state[f"{maker}.bias"]) // whole
+            rows = torch.cat([columns + block * whole for block in range(blocks)])
+            for kind in ("weight", "bias"):
+                state[f"{maker}.{kind}"] = state[f"{maker}.{kind}"][rows]
+        state[f"{site.reader}.weight"] = state[f"{site.reader}.weight"][:, columns]
+    smaller.load_state_dict(state)
     return smaller
 
 
@@ -91,7 +113,7 @@ def keep_positions(model: Bert, positions: int) -> Bert:
     return smaller
 
 
-def keep_hidden(model: Bert, units: Sequence[int]) -> Bert:
+def keep_hidden(model: Model, units: Sequence[int]) -> Model:
     """The model with only some units of its hidden state: unit ``i`` of the new width is ``units[i]`` of the old.
 
     A hidden unit is one coupled group: a column of everything that reads the residual stream, a row of everything that
@@ -100,43 +122,24 @@ def keep_hidden(model: Bert, units: Sequence[int]) -> Bert:
 
     All units in any order give the same logits. With fewer, everything linear is exactly what the whole model computes
     with the other units at 0, but a norm takes mean and variance over the units that are left, so that the logits are
-    those of the whole model only where its norms do so too; training has to make up for the rest.
+    those of the whole model only where its norms do so too (MobileBERT's take neither); training has to make up for the
+    rest.
     """
-    shape, kept = shape_of(model.config), torch.as_tensor(units)
-    state, table = model.state_dict(), "embeddings.word.weight"
-    multiplies_out = len(kept) <= shape.embedding_rank  # the factors would save nothing
-    if multiplies_out:
-        state[table] = _word_table(model)
-        state.pop("embeddings.projection.weight", None)
-    rank = len(kept) if multiplies_out else shape.embedding_rank
-    smaller = _empty(model, replace(shape, hidden=len(kept), embedding_rank=rank))
-    for name, axes in _hidden_axes(model, is_factorised=not multiplies_out).items():
-        for axis in axes:
-            if name in state:
-                state[name] = state[name].index_select(axis, kept)
+    shape, kept = prunable_shape(model.config), torch.as_tensor(units)
+    state, axes = model.state_dict(), hidden_axes(model)
+    smaller = _empty(model, with_hidden(shape, len(kept)))
+    projection = "embeddings.projection.weight"
+    if isinstance(model, CompactBert) and projection in state and not smaller.config.is_factorised:
+        state["embeddings.word.weight"] = _word_table(model)
+        del state[projection], axes[projection]
+        axes["embeddings.word.weight"] = (1,)
+    for name, along in axes.items():
+        for axis in along:
+            parts = state[name].shape[axis] // shape.hidden  # a head may read two states side by side
+            index = torch.cat([kept + part * shape.hidden for part in range(parts)])
+            state[name] = state[name].index_select(axis, index)
     smaller.load_state_dict(state)
     return smaller
-
-
-def _hidden_axes(model: CompactBert, *, is_factorised: bool) -> dict[str, tuple[int, ...]]:
-    """Parameter -> the axes that the hidden state runs along."""
-    word = {"embeddings.projection.weight": (0,)} if is_factorised else {"embeddings.word.weight": (1,)}
-    axes: dict[str, tuple[int, ...]] = {
-        **word,
-        "embeddings.position.weight": (1,),
-        "embeddings.token_type.weight": (1,),
-        "embeddings.norm.weight": (0,),
-        "embeddings.norm.bias": (0,),
-        "pooler.weight": (0, 1),
-        "pooler.bias": (0,),
-        "classifier.weight": (1,),
-    }
-    for layer in range(len(model.layers)):
-        for reads in ("attention.qkv", "ffn.intermediate"):
-            axes[f"layers.{layer}.{reads}.weight"] = (1,)
-        for writes in ("attention.output", "attention_norm", "ffn.output", "ffn_norm"):
-            axes[f"layers.{layer}.{writes}.weight"] = axes[f"layers.{layer}.{writes}.bias"] = (0,)
-    return axes
 
 
 def fold_token_types(model: Bert) -> Bert:
@@ -181,44 +184,16 @@ def _word_table(model: CompactBert) -> Tensor:
     return (word if projection is None else word @ projection.weight.T).detach()
 
 
-def _empty(model: Encoder, shape: EncoderShape, *, pad_token_id: int | None = None) -> Encoder:
-    """An encoder of another shape that computes as `model` does, its weights still to be filled.
+def _empty(model: Model, shape: Shape, *, pad_token_id: int | None = None) -> Model:
+    """A model of another shape that computes as `model` does, its weights still to be filled.
 
     Args:
         pad_token_id: where the padding token moved to; None where it stays.
     """
-    config = compact_config(model.config, shape)
+    config = prunable_config(model.config, shape)
     if pad_token_id is not None:
         config.pad_token_id = pad_token_id
     with model.device:
-        empty = type(model)(config)
+        empty: Model = type(model)(config)  # type: ignore[arg-type]
     empty.eval()  # type: ignore[no-untyped-call]
     return empty
-
-
-def _copy_outside(model: Encoder, target: Encoder) -> None:
-    """Copies everything outside the layers."""
-    for name, module in model.named_children():
-        if name != "layers":
-            target.get_submodule(name).load_state_dict(module.state_dict())
-
-
-def _slice_attention(source: CompactAttention, target: CompactAttention, heads: Tensor) -> None:
-    """Copies the QKV rows and output columns of the given heads."""
-    dim = source.head_dim
-    columns = (heads[:, None] * dim + torch.arange(dim)).flatten()  # (kept x head_dim,)
-    rows = torch.cat([columns + part * source.width for part in range(3)])
-    _copy_linear(target.qkv, source.qkv.weight[rows], source.qkv.bias[rows])
-    _copy_linear(target.output, source.output.weight[:, columns], source.output.bias)
-
-
-def _slice_ffn(source: CompactFFN, target: CompactFFN, neurons: Tensor) -> None:
-    """Copies the rows of the first and the columns of the second matrix of the given neurons."""
-    _copy_linear(target.intermediate, source.intermediate.weight[neurons], source.intermediate.bias[neurons])
-    _copy_linear(target.output, source.output.weight[:, neurons], source.output.bias)
-
-
-def _copy_linear(linear: nn.Linear, weight: Tensor, bias: Tensor) -> None:
-    with torch.no_grad():
-        linear.weight.copy_(weight)
-        linear.bias.copy_(bias)

@@ -14,6 +14,11 @@ from edgesmith.models.compact import (
     CompactBertForTokenClassification,
     CompactEncoder,
 )
+from edgesmith.models.compact_mobilebert import (
+    CompactMobileBertConfig,
+    CompactMobileBertForSequenceClassification,
+    CompactMobileBertForTokenClassification,
+)
 from edgesmith.models.compact_vit import CompactVitConfig, CompactVitForImageClassification
 from edgesmith.models.families import FAMILIES, WHOLE_FAMILIES, shape_of, to_compact
 from edgesmith.models.load import (
@@ -33,6 +38,13 @@ AutoModelForSequenceClassification.register(
     CompactBertConfig, CompactBertForSequenceClassification, exist_ok=True
 )
 AutoModelForTokenClassification.register(CompactBertConfig, CompactBertForTokenClassification, exist_ok=True)
+AutoConfig.register(CompactMobileBertConfig.model_type, CompactMobileBertConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(
+    CompactMobileBertConfig, CompactMobileBertForSequenceClassification, exist_ok=True
+)
+AutoModelForTokenClassification.register(
+    CompactMobileBertConfig, CompactMobileBertForTokenClassification, exist_ok=True
+)
 AutoConfig.register(CompactVitConfig.model_type, CompactVitConfig, exist_ok=True)
 AutoModelForImageClassification.register(CompactVitConfig, CompactVitForImageClassification, exist_ok=True)
 
@@ -45,6 +57,9 @@ __all__ = [
     "CompactBertForSequenceClassification",
     "CompactBertForTokenClassification",
     "CompactEncoder",
+    "CompactMobileBertConfig",
+    "CompactMobileBertForSequenceClassification",
+    "CompactMobileBertForTokenClassification",
     "CompactVitConfig",
     "CompactVitForImageClassification",
     "LoadedImageModel",

@@ -19,6 +19,7 @@ from edgesmith.models.compact import (
     CompactBertForSequenceClassification,
     CompactBertForTokenClassification,
 )
+from edgesmith.models.compact_mobilebert import CompactMobileBertConfig
 from edgesmith.models.compact_vit import CompactVitConfig
 from edgesmith.models.vision import compact_vit_config, is_vision, vit_shape
 from edgesmith.records import EncoderShape
@@ -96,8 +97,8 @@ FAMILIES: dict[str, Family] = {
 }
 
 
-WHOLE_FAMILIES = ("mobilebert",)
-"""Model types without a compact form: they are trained, exported and timed as they are, and not compressed."""
+WHOLE_FAMILIES = ("mobilebert", CompactMobileBertConfig.model_type)
+"""Model types that are trained, pruned, exported and timed, and not compressed: they are no `CompactEncoder`."""
 
 
 def is_compact(config: PreTrainedConfig) -> bool:

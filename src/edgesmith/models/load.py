@@ -77,6 +77,16 @@ def load_classifier(source: str, labels: tuple[str, ...] | None = None) -> Loade
     return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
 
 
+def load_config(source: str) -> PreTrainedConfig:
+    """Config of a model; no weights are read.
+
+    Raises:
+        ModelError: nothing there, or no config.
+    """
+    config: PreTrainedConfig = _read(source, lambda: AutoConfig.from_pretrained(source))
+    return config
+
+
 _TASK_HEADS = {
     "ForSequenceClassification": "text-classification",
     TOKEN_HEAD: "token-classification",

@@ -40,6 +40,12 @@ class VisionFamily:
     interpolates: bool = False
 
 
+QKV = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
+"""The three projections of a layer that become one, in every family."""
+
+INSIDE = {"attention.output": "attention.o_proj", "ffn.intermediate": "mlp.fc1", "ffn.output": "mlp.fc2"}
+"""Compact module -> that of every family, within one layer."""
+
 VISION_FAMILIES: dict[str, VisionFamily] = {
     "vit": VisionFamily(base="vit", layers="vit.layers"),
     "deit": VisionFamily(base="deit", layers="deit.layers", tokens=("cls_token", "distillation_token")),
@@ -96,13 +102,17 @@ def compact_vit_config(config: PreTrainedConfig, shape: EncoderShape | None = No
     """Config of a compact vision transformer that computes as `config`'s model does.
 
     Args:
-        shape: whose heads and neurons it has; None for those of `config`.
+        shape: whose width, heads and neurons it has; None for those of `config`.
     """
     if not isinstance(config, CompactVitConfig):
         config = _translate(config, vision_family_of(config))
     settings = {name: getattr(config, name) for name in _SETTINGS}
     if shape is not None:
-        settings |= {"heads_per_layer": list(shape.heads), "ffn_per_layer": list(shape.neurons)}
+        settings |= {
+            "hidden_size": shape.hidden,
+            "heads_per_layer": list(shape.heads),
+            "ffn_per_layer": list(shape.neurons),
+        }
     return CompactVitConfig(**settings, id2label=config.id2label, label2id=config.label2id)
 
 
@@ -196,15 +206,13 @@ def _renamed(family: VisionFamily, source: dict[str, Tensor], depth: int) -> dic
 def _renamed_layer(family: VisionFamily, source: dict[str, Tensor], layer: str) -> dict[str, Tensor]:
     target = {}
     for kind in ("weight", "bias"):
-        parts = [source.get(f"{layer}attention.{name}_proj.{kind}") for name in "qkv"]
+        parts = [source.get(f"{layer}{name}.{kind}") for name in QKV]
         if any(part is None for part in parts):  # qkv_bias may be off
-            parts = [torch.zeros(len(source[f"{layer}attention.{name}_proj.weight"])) for name in "qkv"]
+            parts = [torch.zeros(len(source[f"{layer}{name}.weight"])) for name in QKV]
         target[f"attention.qkv.{kind}"] = torch.cat([part for part in parts if part is not None])
-        target[f"attention.output.{kind}"] = source[f"{layer}attention.o_proj.{kind}"]
         target[f"attention_norm.{kind}"] = source[f"{layer}{family.norms[0]}.{kind}"]
         target[f"ffn_norm.{kind}"] = source[f"{layer}{family.norms[1]}.{kind}"]
-        target[f"ffn.intermediate.{kind}"] = source[f"{layer}mlp.fc1.{kind}"]
-        target[f"ffn.output.{kind}"] = source[f"{layer}mlp.fc2.{kind}"]
+        target |= {f"{ours}.{kind}": source[f"{layer}{theirs}.{kind}"] for ours, theirs in INSIDE.items()}
     for name, scale in zip(("attention", "ffn"), family.scales or (), strict=False):
         factor = source[f"{layer}{scale}"]  # (H,): diag(factor) (W x + b) = (diag(factor) W) x + factor b
         target[f"{name}.output.weight"] = target[f"{name}.output.weight"] * factor[:, None]

@@ -2,6 +2,8 @@
 
 from edgesmith.pipeline.comparison import compare
 from edgesmith.pipeline.compress import compress
+from edgesmith.pipeline.coupled import coupled_groups
 from edgesmith.pipeline.outlook import Outlook, plan
+from edgesmith.pipeline.pruning import prune
 
-__all__ = ["Outlook", "compare", "compress", "plan"]
+__all__ = ["Outlook", "compare", "compress", "coupled_groups", "plan", "prune"]

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.torch import save_file
 
 from edgesmith.compress.distill import TaskLoss, predict_logits
-from edgesmith.compress.importance import Batch
+from edgesmith.compress.gates import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import (
@@ -32,6 +32,7 @@ from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
 from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
 from edgesmith.search.groups import FEWEST_ROWS
+from edgesmith.search.masks import rearrange
 from edgesmith.search.precision import Precision, assign_precision, verify_precision
 from edgesmith.search.vocabulary import Gap
 from edgesmith.targets import integer_dtypes
@@ -279,7 +280,14 @@ def _pruned(
     """A candidate's structure, cut out of a model that has its layers already; not yet recovered."""
     rows = bench.train_rows.sample(bench.recipe.prune.importance_rows, bench.recipe.seed)
     batches: list[Batch] = list(bench.train_rows.batches(32, rows))
-    smaller, units = prune_units(model, structure, batches)
+    masks = bench.recipe.prune.masks
+    smaller, units = prune_units(
+        model,
+        structure,
+        batches,
+        rearrange=None if masks == "ranked" else rearrange,
+        is_tuned=masks == "tuned",
+    )
     smaller, tokens = bench.modality.trim(smaller, structure)
     return smaller, [*units, *tokens]
 

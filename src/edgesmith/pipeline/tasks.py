@@ -59,18 +59,27 @@ class Opened:
 
 
 def open_task(recipe: Recipe) -> Opened:
-    """Reads a recipe's data and model, and checks that they fit; nothing is written.
+    """Reads a recipe's data and model, and checks that they fit and can be compressed; nothing is written.
 
     Raises:
         EdgesmithError: data or model cannot be used, or not together.
     """
     _check_runtimes(recipe)
     _check_zoo(recipe)
-    opened = _OPENERS.get(recipe.task, _open_texts)(recipe)
+    opened = open_inputs(recipe)
     shape = shape_of(opened.model.config)
     for config in (recipe.distill, recipe.prune.recovery):
         check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
     return opened
+
+
+def open_inputs(recipe: Recipe) -> Opened:
+    """The same for a model of any known family, whether or not it can be compressed.
+
+    Raises:
+        EdgesmithError: as `open_task`.
+    """
+    return _OPENERS.get(recipe.task, _open_texts)(recipe)
 
 
 def _check_runtimes(recipe: Recipe) -> None:
@@ -139,7 +148,8 @@ def _open_tags(recipe: Recipe) -> Opened:
 def _opened(
     recipe: Recipe, splits: Splits[TextExamples], loaded: LoadedModel, kind: type[TextModality]
 ) -> Opened:
-    check_has_compact_form(loaded.model.config)
+    if recipe.distill.general.data is not None:
+        check_has_compact_form(loaded.model.config)
     positions = int(loaded.model.config.max_position_embeddings)
     modality = kind(recipe, splits, loaded.tokenizer, positions)
     return Opened(loaded.model, loaded.has_head, modality, open_general(recipe, splits, loaded))

@@ -16,6 +16,7 @@ from edgesmith.records.measurement import (
 from edgesmith.records.plan import LayerPlan, Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
+from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -55,11 +56,14 @@ __all__ = [
     "Candidate",
     "ComparedModel",
     "Comparison",
+    "CoupledGroup",
+    "CoupledModel",
     "EncoderShape",
     "Environment",
     "FailedBudget",
     "FileEntry",
     "ImagePreprocessing",
+    "KeptUnits",
     "Latencies",
     "LatencySample",
     "LayerPlan",
@@ -71,6 +75,8 @@ __all__ = [
     "Plan",
     "Prediction",
     "Progress",
+    "Pruning",
+    "PruningStage",
     "Published",
     "RowGroup",
     "ScriptPieces",
@@ -80,6 +86,7 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TextCoverage",
+    "UnitKind",
     "Verdict",
     "VocabularyCoverage",
     "ZooEntry",

@@ -44,10 +44,12 @@ class BottleneckShape:
         width: of the states between layers.
         inner: of the states within a layer, behind its bottleneck.
         embedding: columns of the word table; a token's input is its row and those of both neighbours.
-        heads: of one layer.
-        ffns: that stand one after the other in a layer, each of `neurons`.
+        heads: of one whole layer.
+        ffns: that stand one after the other in a layer, each of `neurons` where it is whole.
         has_narrow_attention: attention reads the layer's narrow input; else queries and keys share a bottleneck of their
             own, and values read the wide state.
+        has_pooler: the head has a layer of its own before the classifier.
+        heads_left, neurons_left: of a pruned encoder, one entry a layer, and in it one an FFN; None where all are whole.
     """
 
     vocab: int
@@ -62,6 +64,25 @@ class BottleneckShape:
     positions: int
     type_vocab: int = 2
     labels: int = 2
+    has_pooler: bool = False
+    heads_left: tuple[int, ...] | None = None
+    neurons_left: tuple[tuple[int, ...], ...] | None = None
+
+    @property
+    def hidden(self) -> int:
+        """Width of the residual stream, under the name it has in `EncoderShape`."""
+        return self.width
+
+    @property
+    def head_dim(self) -> int:
+        return self.inner // self.heads
+
+    @property
+    def layers(self) -> list[tuple[int, tuple[int, ...]]]:
+        """(heads, neurons of each FFN) of each layer."""
+        heads = self.heads_left or (self.heads,) * self.depth
+        neurons = self.neurons_left or ((self.neurons,) * self.ffns,) * self.depth
+        return list(zip(heads, neurons, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

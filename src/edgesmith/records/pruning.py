@@ -1,0 +1,99 @@
+"""What of a model hangs together, and what pruning did to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+UnitKind = Literal["heads", "neurons", "layers", "hidden"]
+
+PruningStage = Literal["before", "search", "rearrangement", "tuning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupledGroup:
+    """Units of one kind in one place, each of which can be cut from everything that holds a part of it.
+
+    Attributes:
+        layer: from 0; None for what runs through all layers.
+        units: how many.
+        parameters, macs: of one unit; of hidden units, which share square matrices, the mean.
+        slices: what is cut of which weight, in words.
+    """
+
+    kind: UnitKind
+    layer: int | None
+    units: int
+    parameters: int
+    macs: int
+    slices: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        if self.layer is None:
+            return self.kind
+        return f"layer {self.layer}" + ("" if self.kind == "layers" else f" {self.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoupledModel:
+    """The groups of a model.
+
+    Attributes:
+        tokens: of the input that MACs are counted for.
+        parameters, macs: of the whole model.
+    """
+
+    model: str
+    model_type: str
+    tokens: int
+    parameters: int
+    macs: int
+    groups: tuple[CoupledGroup, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptUnits:
+    """What stays of a group.
+
+    Attributes:
+        indices: of the units that stay.
+        scales: least and greatest factor that tuning gave to one of them; None where nothing was tuned.
+    """
+
+    name: str
+    units: int
+    indices: tuple[int, ...]
+    scales: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """What `edgesmith prune` did.
+
+    Attributes:
+        folder: where the model lies.
+        model_class: what opens it: a class of `transformers`, or of ours where shapes became irregular.
+        quality: stage -> the metric's value on validation rows; stages that were left out are missing.
+        agreement: the same of the share of validation rows with the answer of the model as it came.
+        tokens: of the input that MACs are counted for.
+        parameters_before, parameters_after: counted in the models' weights.
+        wall_s: seconds of each stage.
+    """
+
+    model: str
+    folder: str
+    model_class: str
+    metric: str
+    validation_rows: int
+    quality: dict[str, float]
+    agreement: dict[str, float]
+    kept: tuple[KeptUnits, ...]
+    tokens: int
+    macs_before: int
+    macs_after: int
+    parameters_before: int
+    parameters_after: int
+    wall_s: dict[str, float]
+    notes: tuple[str, ...] = ()
+    schema_version: int = 1

@@ -29,6 +29,7 @@ _QUIET = 0.95  # of a core; an idle machine gives 0.99 and more
 _BASELINES: dict[Task, str] = {
     "image-classification": "a linear model of pixels",
     "token-classification": "a list of words and their tags",
+    "question-answering": "the sentence most like the question",
 }
 _CLEAR_LEAD = 0.01  # a teacher that leads a linear model by less than a point proves little
 

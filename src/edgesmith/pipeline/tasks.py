@@ -6,15 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
-from edgesmith.data import Splits, TextExamples, load_image_splits, load_splits, load_tagged_splits
+from edgesmith.data import (
+    Splits,
+    TextExamples,
+    load_image_splits,
+    load_question_splits,
+    load_splits,
+    load_tagged_splits,
+)
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
     LoadedModel,
     load_classifier,
     load_image_classifier,
+    load_span_finder,
     load_token_classifier,
     load_zoo_classifier,
     shape_of,
@@ -24,11 +33,13 @@ from edgesmith.models.families import check_has_compact_form, family_of, label_n
 from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
+from edgesmith.pipeline.questions import QuestionModality
 from edgesmith.pipeline.text import TextModality
 from edgesmith.pipeline.tokens import TagModality
 from edgesmith.recipe import Recipe
 from edgesmith.records import (
     METRICS_OF,
+    QUESTION_TASK,
     RANDOM_WEIGHTS,
     SCORED_TASK,
     TAGGED_TASK,
@@ -38,6 +49,7 @@ from edgesmith.records import (
     find_zoo_model,
     is_zoo_name,
 )
+from edgesmith.runtime.windows import WindowEncoder
 
 TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
 """Those of one answer to a text or a pair: what LiteRT's exporter takes, and what models of the zoo are trained for."""
@@ -121,12 +133,16 @@ def _open_texts(recipe: Recipe) -> Opened:
     return _opened(recipe, splits, _load_texts_model(recipe, splits.label_names), TextModality)
 
 
-def _open_tags(recipe: Recipe) -> Opened:
+def _check_keeps_tokens(recipe: Recipe) -> None:
     if recipe.prune.min_token_count > 1:
         raise RecipeError(
             f"prune.min_token_count is {recipe.prune.min_token_count}; allowed for {recipe.task}: 1. A student learns from "
             "its teacher token by token, so both have to read the training texts as the same tokens."
         )
+
+
+def _open_tags(recipe: Recipe) -> Opened:
+    _check_keeps_tokens(recipe)
     splits = load_tagged_splits(
         recipe.data, recipe.seed, has_entities=recipe.metric in (None, METRICS_OF[recipe.task][0])
     )
@@ -134,6 +150,20 @@ def _open_tags(recipe: Recipe) -> Opened:
     loaded = load_token_classifier(recipe.model, splits.label_names)
     splits = replace(splits, label_names=label_names(loaded.model.config))  # in the order of its head
     return _opened(recipe, splits, loaded, TagModality)
+
+
+def _open_questions(recipe: Recipe) -> Opened:
+    _check_keeps_tokens(recipe)
+    splits = load_question_splits(recipe.data, recipe.seed)
+    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
+    opened = _opened(recipe, splits, load_span_finder(recipe.model), QuestionModality)
+    encoder = WindowEncoder(
+        Tokenizer.from_str(opened.modality.reader.backend_tokenizer.to_str()), opened.modality.max_length
+    )
+    for part in (splits.train, splits.validation, splits.test):
+        for question in part.texts:
+            encoder.room_beside(question)  # refuse now what would fail after an hour of training
+    return opened
 
 
 def _opened(
@@ -162,5 +192,6 @@ def _open_images(recipe: Recipe) -> Opened:
 _OPENERS: dict[Task, Callable[[Recipe], Opened]] = {
     "image-classification": _open_images,
     TAGGED_TASK: _open_tags,
+    QUESTION_TASK: _open_questions,
 }
 """Of the tasks that are not one answer to a text."""

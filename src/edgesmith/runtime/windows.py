@@ -69,14 +69,46 @@ class WindowEncoder:
         room = self._max_length - self._tokenizer.num_special_tokens_to_add(is_pair=False)
         return self._cut(text, None, room, "longest_first")
 
-    def _cut(self, text: str, pair: str | None, room: int, strategy: str) -> list[Window]:
-        """Windows with `room` tokens of the text, or of its pair, in each."""
-        self._tokenizer.enable_truncation(self._max_length, stride=room // 3, strategy=strategy)
+    def question_windows(self, question: str, context: str) -> list[Window]:
+        """The windows of a context, one or more, each with the whole question before its part; as many have places.
+
+        Raises:
+            DataError: one is not a string of Unicode characters, the question leaves no room, or the context has no tokens.
+        """
+        windows = self._cut(question, context, self.room_beside(question), "only_second")
+        if all(offset == NOWHERE for window in windows for offset in window.offsets):
+            raise DataError(
+                f"the context is {context!a:.80}; expected a text with words to find an answer in."
+            )
+        return windows
+
+    def room_beside(self, question: str) -> int:
+        """Tokens of a context that fit into a window with a question.
+
+        Raises:
+            DataError: none.
+        """
+        self._tokenizer.no_truncation()
+        taken = len(self._encode(question, "").ids)
+        if taken >= self._max_length:
+            raise DataError(
+                f"the question {question[:40]!r} takes {taken} tokens with the special ones; allowed: less than "
+                f"{self._max_length}, the length of a window, so that some of the context fits beside it. Shorten the "
+                "question, or compress with a larger --max-length."
+            )
+        return self._max_length - taken
+
+    def _encode(self, text: str, pair: str | None) -> Any:
         try:
-            whole = self._tokenizer.encode(text, pair)
+            return self._tokenizer.encode(text, pair)
         except TypeError:
             got = ascii(text if pair is None else (text, pair))
             raise DataError(f"the text is {got:.200}; expected a string of Unicode characters.") from None
+
+    def _cut(self, text: str, pair: str | None, room: int, strategy: str) -> list[Window]:
+        """Windows with `room` tokens of the text, or of its pair, in each."""
+        self._tokenizer.enable_truncation(self._max_length, stride=room // 3, strategy=strategy)
+        whole = self._encode(text, pair)
         side = 0 if pair is None else 1
         return [
             Window(

@@ -28,6 +28,10 @@ class QuestionModality(TextModality):
     def _encoded(self, tokenizer: PreTrainedTokenizerBase, examples: TextExamples) -> EncodedSpans:
         return encode_questions(tokenizer, examples, self.max_length)
 
+    def clusters(self, examples: TextExamples) -> npt.NDArray[np.int64]:
+        """Questions on one context."""
+        return np.unique(np.array(examples.pairs), return_inverse=True)[1]
+
     def reload(self, folder: Path) -> PreTrainedModel:
         return load_span_finder(str(folder)).model
 

@@ -118,7 +118,13 @@ def _weigh(
     """
     settings, truth, bundle = bench.recipe.validate, rows.truth, open_bundle(artifact.bundle)
     quality = compare(
-        teacher, answers, truth, judge=bench.judge, resamples=settings.resamples, seed=bench.recipe.seed
+        teacher,
+        answers,
+        truth,
+        judge=bench.judge,
+        resamples=settings.resamples,
+        seed=bench.recipe.seed,
+        clusters=bench.modality.clusters(bench.splits.test),
     )
     sizes = Sizes(
         device=folder_bytes(artifact.bundle),

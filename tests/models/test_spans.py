@@ -98,5 +98,5 @@ def test_a_head_whose_weights_are_lost_is_refused(tmp_path: Path) -> None:
     save(model, tmp_path)
     kept = {name: value for name, value in model.state_dict().items() if not name.startswith("qa_outputs")}
     model.save_pretrained(tmp_path, state_dict=kept)
-    with pytest.raises(ModelError, match="lacks weights .*classifier"):
+    with pytest.raises(ModelError, match=r"lacks weights .*classifier"):
         load_span_finder(str(tmp_path))

@@ -132,5 +132,5 @@ def test_a_question_that_fills_a_window_and_a_context_of_nothing_are_refused() -
         encoder.question_windows(QUESTION, TEXT)
     with pytest.raises(DataError, match=r"the context is '\\u200b '; expected a text with words"):
         encoder.question_windows("Who?", "\u200b ")
-    with pytest.raises(DataError, match="the text is .*expected a string"):
+    with pytest.raises(DataError, match=r"the text is .*expected a string"):
         encoder.question_windows("Who?", None)

@@ -184,16 +184,23 @@ def _check_unique(place: str, names: Iterable[str]) -> None:
 
 def _read_json(path: Path) -> Table:
     """SQuAD's questions, or one object a line."""
-    with _opened(path) as file:
-        text = file.read()
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError:  # several lines, or a fault that their reader names
-        return _read_jsonl(path)
+    with _opened(path, "\n") as file:
+        content = _parsed(file.readline())
+        if content is None:  # no object a line, but one over several
+            file.seek(0)
+            content = _parsed(file.read())
     if not is_squad(content):
         return _read_jsonl(path)
     frame = pd.DataFrame(squad_rows(content, str(path)), columns=list(SQUAD_COLUMNS), dtype=object)
     return Table(frame.set_index("id", drop=False), str(path), "question")
+
+
+def _parsed(text: str) -> Any:
+    """None for what is no JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
 
 
 def _read_jsonl(path: Path) -> Table:

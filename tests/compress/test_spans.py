@@ -75,7 +75,7 @@ def test_a_student_learns_starts_and_ends() -> None:
 
 def test_the_teacher_answers_a_changed_text() -> None:
     encoded, teacher, student = rows(), model(0), model(1)
-    config = TeachingConfig(hidden_weight=0, augmented_rows=1, replaced_words=1, joined_batches=0.5)
+    config = TeachingConfig(hidden_weight=0, augmented_rows=1, replaced_words=1, joined_batches=0)
     nearest = nearest_words(teacher.get_parameter("embeddings.word.weight"), range(4, len(PIECES)))
     augment = TextAugmentation.of(config, nearest, torch.arange(VOCAB), 0)
     assert augment is not None
@@ -101,17 +101,25 @@ def test_importance_comes_from_starts_and_ends_of_every_row() -> None:
     together = fisher_importance(student, [batch_of(encoded)])
     alone = fisher_importance(student, [encoded.collate([encoded[row]]) for row in range(len(encoded))])
     for ours, theirs in zip(together.heads + together.neurons, alone.heads + alone.neurons, strict=True):
-        assert torch.allclose(ours, theirs, rtol=1e-3)
+        assert torch.allclose(ours, theirs, rtol=1e-2, atol=1e-7)
         assert ours.sum() > 0
     assert hidden_importance(student, [batch_of(encoded)]).shape == (32,)
 
 
 def test_divergence_is_a_mean_over_starts_and_ends_whatever_the_batches() -> None:
     student, encoded = model(), rows(max_length=12)
+    whole = batch_of(encoded)
     alone = [encoded.collate([encoded[row]]) for row in range(len(encoded))]
-    found = [Divergence(student, batches) for batches in ([batch_of(encoded)], alone)]
+    found = [Divergence(student, batches) for batches in ([whole], alone)]
     assert [divergence({}) for divergence in found] == [0, 0]
-    names = {"layers.0.ffn.intermediate": "int8", "classifier": "int8"}
-    together, one_by_one = (divergence(names) for divergence in found)
-    assert together == pytest.approx(one_by_one, rel=1e-2)
-    assert together > 0
+    with torch.no_grad():
+        before = student(**model_inputs(whole)).logits
+        student.classifier.weight *= 1.5
+        after = student(**model_inputs(whole)).logits
+    wanted = []
+    for row, may in enumerate(whole[PLACES]):
+        for side in range(2):
+            p, q = (logits[row, may, side].log_softmax(0) for logits in (before, after))
+            wanted.append((p.exp() * (p - q)).sum())
+    for divergence in found:
+        assert divergence({}) == pytest.approx(torch.stack(wanted).mean().item(), rel=1e-3)

@@ -98,7 +98,9 @@ _RECIPE_OPTIONS = (
     click.option("--text-column", help="Column of the text, or question; guessed and shown if left out."),
     click.option("--pair-column", help="Column of the second text of pairs, or of the context."),
     click.option("--image-column", help="Column of the image; guessed and shown if left out."),
-    click.option("--label-column", help="Column of the label, or of the answers; guessed and shown if left out."),
+    click.option(
+        "--label-column", help="Column of the label, or of the answers; guessed and shown if left out."
+    ),
     click.option("--max-length", type=int, help="Longest input in tokens."),
     click.option("--max-rows", type=int, help="Use at most this many training rows."),
     click.option("--quick", is_flag=True, help="A first look on a subset; its verdict is not to be quoted."),

@@ -58,7 +58,7 @@ def encode_questions(
     tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_length: int
 ) -> EncodedSpans:
     """Cuts contexts into windows; where there are several right answers, a window is labelled with the first."""
-    encoder = WindowEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), max_length)
+    encoder = _encoder(tokenizer, max_length)
     windows: list[Window] = []
     labels: list[tuple[int, int]] = []
     owners: list[int] = []
@@ -79,6 +79,17 @@ def encode_questions(
         examples=examples,
         label_names=SPAN_LABELS,
     )
+
+
+def check_questions_fit(tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_length: int) -> None:
+    """Raises `DataError` for a question that leaves no room in a window: before hours of training, not after."""
+    encoder = _encoder(tokenizer, max_length)
+    for question in examples.texts:
+        encoder.room_beside(question)
+
+
+def _encoder(tokenizer: PreTrainedTokenizerBase, max_length: int) -> WindowEncoder:
+    return WindowEncoder(Tokenizer.from_str(tokenizer.backend_tokenizer.to_str()), max_length)
 
 
 def tokens_of(window: Window, span: Span) -> tuple[int, int]:

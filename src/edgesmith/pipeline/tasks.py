@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from tokenizers import Tokenizer
 from transformers import PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
@@ -18,6 +17,7 @@ from edgesmith.data import (
     load_splits,
     load_tagged_splits,
 )
+from edgesmith.data.span_encoding import check_questions_fit
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
     LoadedModel,
@@ -49,7 +49,6 @@ from edgesmith.records import (
     find_zoo_model,
     is_zoo_name,
 )
-from edgesmith.runtime.windows import WindowEncoder
 
 TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
 """Those of one answer to a text or a pair: what LiteRT's exporter takes, and what models of the zoo are trained for."""
@@ -156,13 +155,10 @@ def _open_questions(recipe: Recipe) -> Opened:
     _check_keeps_tokens(recipe)
     splits = load_question_splits(recipe.data, recipe.seed)
     torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
-    opened = _opened(recipe, splits, load_span_finder(recipe.model), QuestionModality)
-    encoder = WindowEncoder(
-        Tokenizer.from_str(opened.modality.reader.backend_tokenizer.to_str()), opened.modality.max_length
-    )
+    loaded = load_span_finder(recipe.model)
+    opened = _opened(recipe, splits, loaded, QuestionModality)
     for part in (splits.train, splits.validation, splits.test):
-        for question in part.texts:
-            encoder.room_beside(question)  # refuse now what would fail after an hour of training
+        check_questions_fit(loaded.tokenizer, part, opened.modality.max_length)
     return opened
 
 

@@ -119,10 +119,7 @@ def test_a_context_of_the_test_split_that_is_trained_on_is_told(tmp_path: Path) 
     write(tmp_path / "dev.json", squad(rows[:2]))
     splits = load_question_splits(DataConfig(path=str(tmp_path), validation_rows=6), seed=0)
     (note,) = (note for note in splits.notes if note.startswith("test: ") and "contained" in note)
-    assert note.startswith(
-        ("test: 6 of 6", "test: 3 of 6", "test: 0 of 6")
-    )  # those of a carved context are gone
-    held = set(splits.validation.pairs or ())
+    held = set(splits.validation.pairs or ())  # a context that was carved is not trained on
     leaked = sum(3 for row in rows[:2] if row["context"] not in held)
     assert note.startswith(f"test: {leaked} of 6 rows are contained")
 

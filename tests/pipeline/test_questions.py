@@ -53,6 +53,9 @@ def test_f1_and_exact_match_are_those_of_the_predictions(question_run: FinishedR
     f1 = [word_f1(row["artifact"], row["label"]) for row in rows]
     exact = [normalise(row["artifact"]) == normalise(row["label"]) for row in rows]
     assert sum(f1) / len(f1) == pytest.approx(question_run.verdict.artifact)
+    teacher, artifact = question_run.verdict.other_metrics["exact_match"]
+    assert artifact == pytest.approx(sum(exact) / len(exact))
+    assert 0 < teacher <= 1
     found = evaluate_bundle(
         question_run.path / question_run.verdict.bundle, DataConfig(path=str(asked)), SilentProgress()
     )
@@ -85,6 +88,7 @@ def test_the_report_names_what_the_teacher_is_compared_with(question_run: Finish
     told = (question_run.path / "report.md").read_text(encoding="utf-8")
     assert "the sentence of the context with the most words of the question" in told
     assert 'run.py "question" "context"' in told
+    assert "exact_match, teacher and artifact" in told
 
 
 def test_plan_counts_without_training(question_recipe: Recipe) -> None:

@@ -218,6 +218,10 @@ def strength(verdict: Verdict) -> str:
 def details(verdict: Verdict) -> Table:
     """Other measured values of the artifact."""
     rows = (
+        *(
+            (f"{name}, teacher and artifact", f"{percent(teacher)} and {percent(artifact)}")
+            for name, (teacher, artifact) in verdict.other_metrics.items()
+        ),
         ("agreement with the teacher", percent(verdict.agreement)),
         ("McNemar's p (exact)", NONE if verdict.mcnemar_p is None else f"{verdict.mcnemar_p:.3g}"),
         ("drop on validation rows, which decisions were made on", points(verdict.validation_drop)),

@@ -15,6 +15,7 @@ from edgesmith.data import (
     load_labelled_images,
     load_questions,
     load_tagged,
+    right_answers,
 )
 from edgesmith.recipe import DataConfig
 from edgesmith.records import QUESTION_TASK, SCORED_TASK, TAGGED_TASK, Manifest, Progress, metrics_of
@@ -78,7 +79,6 @@ def _answer(
     progress.finish()
     if isinstance(bundle, TagPredictor):
         return as_answers(found), as_answers(rows.labels)
-    if isinstance(bundle, QuestionPredictor):
-        right = [tuple(text for text, _ in answers) for answers in rows.labels]
-        return as_answers(found), as_answers(right)
+    if isinstance(bundle, QuestionPredictor) and isinstance(rows, TextExamples):
+        return as_answers(found), right_answers(rows)
     return Judge.of(bundle.bundle.manifest.task).answers(np.concatenate(found)), np.array(rows.labels)

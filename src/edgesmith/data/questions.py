@@ -16,7 +16,9 @@ from edgesmith.data.sources import find_tables
 from edgesmith.data.splits import context_groups, find_known_contexts
 from edgesmith.errors import DataError
 from edgesmith.recipe import DataConfig
+from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.questions import SPAN_LABELS
+from edgesmith.runtime.tokens import as_answers
 
 Answer = tuple[str, int]
 """A text, and its first character in the context."""
@@ -39,6 +41,11 @@ def load_questions(config: DataConfig) -> tuple[TextExamples, tuple[str, ...]]:
     tables = find_tables(config.path)
     columns = choose_question_columns(tables["train"], text=config.text, pair=config.pair, label=config.label)
     return take_labelled(tables, columns, SPAN_LABELS, _QUESTIONS)
+
+
+def right_answers(examples: TextExamples) -> Answers:
+    """(N,) tuples of the texts that answer each question."""
+    return as_answers([tuple(text for text, _ in answers) for answers in examples.labels])
 
 
 def _read_text(cell: Any, _: Table, where: str) -> str:

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from edgesmith.data.encoding import PLACES, Row, pad_rows
 from edgesmith.data.examples import TextExamples
+from edgesmith.data.questions import right_answers
 from edgesmith.data.window_encoding import EncodedWindows
 from edgesmith.runtime.judge import Answers, Judge
 from edgesmith.runtime.questions import SPAN_LABELS, answer_places, find_answer
@@ -32,8 +33,7 @@ class EncodedSpans(EncodedWindows):
 
     @property
     def truth(self) -> Answers:
-        """(N,) tuples of all right answers."""
-        return as_answers([tuple(text for text, _ in answers) for answers in self.examples.labels])
+        return right_answers(self.examples)
 
     def answers(self, logits: NDArray[np.float32], judge: Judge) -> Answers:
         """(N,) tuples of the one answer to each question.

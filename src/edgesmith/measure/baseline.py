@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from edgesmith.data import TextExamples
+from edgesmith.data import TextExamples, right_answers
 from edgesmith.errors import MeasureError
 from edgesmith.runtime.judge import ACCURACY, Judge
 from edgesmith.runtime.squad import normalise
@@ -111,15 +111,18 @@ def nearest_sentences(questions: TextExamples, *, judge: Judge) -> float:
     Raises:
         MeasureError: no question.
     """
-    answers = []
-    for question, context in zip(questions.texts, questions.pairs or (), strict=True):
-        wanted = set(normalise(question).split())
-        sentences = re.split(r"(?<=[.!?])\s+", context)
-        answers.append(
-            (max(sentences, key=lambda one, wanted=wanted: len(wanted.intersection(normalise(one).split()))),)
-        )
-    truth = [tuple(text for text, _ in right) for right in questions.labels]
-    return judge.quality(as_answers(answers), as_answers(truth))
+    pairs = zip(questions.texts, questions.pairs or (), strict=True)
+    answers = [(_nearest_sentence(set(normalise(question).split()), context),) for question, context in pairs]
+    return judge.quality(as_answers(answers), right_answers(questions))
+
+
+def _nearest_sentence(wanted: set[str], context: str) -> str:
+    """Of a context, the one with the most of the wanted words."""
+
+    def shared(sentence: str) -> int:
+        return len(wanted.intersection(normalise(sentence).split()))
+
+    return max(re.split(r"(?<=[.!?])\s+", context), key=shared)
 
 
 def _quality(

@@ -75,7 +75,10 @@ class WindowEncoder:
         Raises:
             DataError: one is not a string of Unicode characters, the question leaves no room, or the context has no tokens.
         """
-        windows = self._cut(question, context, self.room_beside(question), "only_second")
+        room = self.room_beside(question)
+        if not isinstance(context, str):  # None would be a question alone
+            raise _refused(context)
+        windows = self._cut(question, context, room, "only_second")
         if all(offset == NOWHERE for window in windows for offset in window.offsets):
             raise DataError(
                 f"the context is {context!a:.80}; expected a text with words to find an answer in."
@@ -102,8 +105,7 @@ class WindowEncoder:
         try:
             return self._tokenizer.encode(text, pair)
         except TypeError:
-            got = ascii(text if pair is None else (text, pair))
-            raise DataError(f"the text is {got:.200}; expected a string of Unicode characters.") from None
+            raise _refused(text if pair is None else (text, pair)) from None
 
     def _cut(self, text: str, pair: str | None, room: int, strategy: str) -> list[Window]:
         """Windows with `room` tokens of the text, or of its pair, in each."""
@@ -121,6 +123,10 @@ class WindowEncoder:
             )
             for part in (whole, *whole.overflowing)
         ]
+
+
+def _refused(text: object) -> DataError:
+    return DataError(f"the text is {ascii(text):.200}; expected a string of Unicode characters.")
 
 
 def feeds_of_window(window: Window) -> dict[str, npt.NDArray[np.int64]]:

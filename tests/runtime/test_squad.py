@@ -12,7 +12,7 @@ from edgesmith.runtime.tokens import as_answers
 F1, EXACT = (Judge.of("question-answering", name) for name in ("squad_f1", "exact_match"))
 WORDS = st.lists(
     st.sampled_from(["the", "A", "an", "navy", "U.S.", "12.5%", "Paris,", "of", "ø"]), max_size=6
-)
+).filter(lambda words: normalise(" ".join(words)))  # of nothing, torchmetrics says 1, as SQuAD 2.0 does
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def quantize_weight(weight: Tensor, dtype: WeightDtype = "int8") -> Tensor:
     if dtype == "fp16":
         return weight.half().to(weight.dtype)
     largest = (1 << (BITS[dtype] - 1)) - 1
-    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / largest
+    scale = (weight.abs().amax(dim=1, keepdim=True) / largest).clamp_min(torch.finfo(torch.float32).tiny)
     return (weight / scale).round().clamp(-largest, largest) * scale
 
 

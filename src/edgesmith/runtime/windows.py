@@ -126,7 +126,7 @@ class WindowEncoder:
 
 
 def _refused(text: object) -> DataError:
-    return DataError(f"the text is {ascii(text):.200}; expected a string of Unicode characters.")
+    return DataError(f"the text is {text!a:.200}; expected a string of Unicode characters.")
 
 
 def feeds_of_window(window: Window) -> dict[str, npt.NDArray[np.int64]]:

@@ -77,6 +77,6 @@ def question_recipe(recipe: Recipe, asked: Path) -> Recipe:
         finetune=FinetuneConfig(epochs=10.0, learning_rate=2e-3, evaluations=2),
         prune=replace(
             recipe.prune,
-            recovery=RecoveryConfig(epochs=8.0, learning_rate=1e-3, evaluations=2, augmented_rows=0.3),
+            recovery=RecoveryConfig(epochs=5.0, learning_rate=1e-3, evaluations=2, augmented_rows=0.3),
         ),
     )

@@ -38,7 +38,8 @@ def test_the_verdict_is_of_answers(question_run: FinishedRun) -> None:
     assert verdict.passed, (verdict.failed_budgets, verdict.failed_guards)
     assert (verdict.task, verdict.metric) == ("question-answering", "squad_f1")
     assert verdict.n_test == 3 * PARAGRAPHS["dev"]
-    assert min(verdict.teacher, verdict.artifact) > 0.8 > verdict.bow_baseline
+    assert verdict.teacher > 0.9
+    assert verdict.artifact > 0.55 > verdict.bow_baseline  # a trial of a twentieth of its steps reaches 0.375
     assert verdict.mcnemar_p is None
     assert verdict.drop_ci95[0] <= verdict.drop <= verdict.drop_ci95[1]
     assert verdict.size_ratio > 10

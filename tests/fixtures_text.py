@@ -104,6 +104,36 @@ def write_small_bundle(destination: Path, **changes: object) -> Manifest:
     return write_bundle(destination, **{**bundle_contents(), **changes})
 
 
+def span_model() -> onnx.ModelProto:
+    """logits[b, s] = table[input_ids[b, s]]: seeded start and end logits of every token, wherever it stands."""
+    table = np.random.default_rng(SEED).normal(scale=4, size=(VOCAB_SIZE, 2)).astype(np.float32)
+    tokens = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])]
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "sequence", 2])
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "input_ids"], ["logits"])],
+        "spans",
+        tokens,
+        [logits],
+        [numpy_helper.from_array(table, "table")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def write_question_bundle(destination: Path) -> Manifest:
+    """A small real bundle that answers questions."""
+    return write_small_bundle(
+        destination,
+        files={
+            "model.onnx": span_model().SerializeToString(),
+            "tokenizer.json": minilm_folder() / "tokenizer.json",
+        },
+        task="question-answering",
+        labels=("start", "end"),
+        inputs=[TensorSpec(name="input_ids", dtype="int64", shape=("batch", "sequence"))],
+        outputs=[TensorSpec(name="logits", dtype="float32", shape=("batch", "sequence", 2))],
+    )
+
+
 @pytest.fixture(scope="session")
 def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small real bundle; not to be changed."""

@@ -222,3 +222,8 @@ def test_scores_diverge_like_normal_distributions_of_their_spread():
     ).mean()
     batches = [[torch.tensor(part[:5]), torch.tensor(part[5:])] for part in (reference, moved)]
     assert mean_divergence(*batches) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_row_of_zeros_stays_one_where_denormals_are_flushed():
+    torch.set_flush_denormal(True)
+    assert torch.equal(quantize_weight(torch.zeros(1, 4)), torch.zeros(1, 4))

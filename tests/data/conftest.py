@@ -14,9 +14,10 @@ from edgesmith.recipe import DataConfig
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_images is
 
+from fixtures_questions import asked
 from fixtures_tags import tagged
 
-__all__ = ["glue", "glue_splits", "tagged"]
+__all__ = ["asked", "glue", "glue_splits", "tagged"]
 
 GLUE = Path(__file__).parents[2].parent / "shared" / "data" / "glue"
 

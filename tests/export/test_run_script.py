@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_text import LABELS, UNICODE_TEXTS
+from fixtures_text import LABELS, UNICODE_TEXTS, write_question_bundle
 
 from edgesmith.errors import ExportError
 from edgesmith.export import run_script as module
@@ -53,6 +53,16 @@ def test_answers_equal_edgesmiths_own(small_bundle, run):
     answers = load_bundle(small_bundle).predict(TEXTS)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
     assert len({answer.label for answer in answers}) == 2
+
+
+def test_questions_are_answered_as_edgesmith_answers_them(run, tmp_path):
+    write_question_bundle(tmp_path / "questions")
+    context = "Nobody saw the ship. In 1843, Ada Lovelace left London for good."
+    done = run(tmp_path / "questions", "--json", "--question", "Who left?", "--context", context)
+    assert (done.stderr, done.returncode) == ("", 0)
+    (answer,) = load_bundle(tmp_path / "questions").predict("Who left?", context)
+    assert json.loads(done.stdout) == vars(answer)
+    assert context[answer.start : answer.end] == answer.answer
 
 
 def test_reads_standard_input_in_any_locale(small_bundle, run):

@@ -7,9 +7,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from edgesmith.data import TextExamples
 from edgesmith.errors import MeasureError
 from edgesmith.measure import baseline
-from edgesmith.measure.baseline import bag_of_words, frequent_tags, linear_pixels
+from edgesmith.measure.baseline import bag_of_words, frequent_tags, linear_pixels, nearest_sentences
 from edgesmith.runtime import Judge
 
 SST2 = Path(__file__).parents[2].parent / "shared" / "data" / "glue" / "SST-2"
@@ -105,3 +106,20 @@ def test_words_have_their_most_frequent_tags():
     assert found == 3 / 4  # karen is unknown, and O the most frequent tag
     with pytest.raises(MeasureError, match="3 training and 0 test rows; expected 1 or more of each"):
         frequent_tags(train, tags, (), (), judge=judge)
+
+
+def test_the_sentence_with_the_words_of_the_question_answers_it():
+    context = "Ada left in 1843. The train was late! Did she see London?"
+    rows = TextExamples(
+        ("When was the train late?", "Who left?", "Unknown words"),
+        (context,) * 3,
+        ((("late", 29),), (("Ada", 0),), (("London", 49),)),
+    )
+    judge = Judge.of("question-answering")
+    one, two = (
+        2 / (1 + 3),
+        2 / (1 + 4),
+    )  # "train was late", "ada left in 1843"; the first of equals shares nothing
+    assert nearest_sentences(rows, judge=judge) == pytest.approx((one + two + 0) / 3)
+    with pytest.raises(MeasureError, match="at least one"):
+        nearest_sentences(rows.take([]), judge=judge)

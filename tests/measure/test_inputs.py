@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_bench import HEIGHT, MAX_LENGTH, WIDTH, WORDS, tokenizer_json, write
+from fixtures_text import write_question_bundle
 from tokenizers import Tokenizer
 
 from edgesmith.errors import DataError, RecipeError, UnsupportedError
@@ -88,3 +89,13 @@ def test_rows_are_the_same_for_every_bundle(bundles: dict[str, Path], rows: Data
 def test_bundles_of_different_tasks_cannot_share_rows(bundles: dict[str, Path], rows: DataConfig) -> None:
     with pytest.raises(UnsupportedError, match=r"text-classification, .*token-classification.*leave --data"):
         read_inputs([opened(bundles["text"]), opened(bundles["tags"])], rows, count=5, seed=0)
+
+
+def test_questions_are_read_and_not_made_up(tmp_path: Path) -> None:
+    write_question_bundle(tmp_path / "questions")
+    bundle = opened(tmp_path / "questions")
+    with pytest.raises(DataError, match=r"answers questions, which are not made up\. Give some with --data"):
+        make_inputs(bundle, None, count=2, seed=0)
+    (tmp_path / "rows.jsonl").write_text('{"question": "Who?", "context": "Ada left.", "id": 1}\n')
+    (inputs,) = read_inputs([bundle], DataConfig(path=str(tmp_path / "rows.jsonl")), 5, seed=0)
+    assert inputs.rows == (("Who?", "Ada left."),)

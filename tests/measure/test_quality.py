@@ -9,6 +9,7 @@ from scipy.stats import bootstrap, pearsonr
 from edgesmith.errors import MeasureError
 from edgesmith.measure.quality import compare
 from edgesmith.runtime import Judge
+from edgesmith.runtime.tokens import as_answers
 
 
 def columns(lost, gained, both_right, both_wrong):
@@ -134,3 +135,27 @@ def test_f1_of_equal_answers_drops_by_nothing():
     result = compare(answers, answers, labels, judge=judge, resamples=50, seed=0)
     assert (result.teacher, result.drop, result.drop_ci95) == (pytest.approx(2 / 3), 0.0, (0.0, 0.0))
     assert result.mcnemar_p == 1.0
+
+
+def test_rows_of_one_cluster_are_drawn_together():
+    judge = Judge.of("question-answering")
+    clusters = np.repeat(np.arange(40), 5)
+    is_lost = np.repeat(np.arange(40) < 10, 5)  # all five questions on a context go wrong, or none
+    truth, teacher, artifact = (
+        as_answers([(text,) for text in texts])
+        for texts in (["yes"] * 200, ["yes"] * 200, np.where(is_lost, "no", "yes"))
+    )
+    settings = {"judge": judge, "resamples": 4_000, "seed": 0}
+    together = compare(teacher, artifact, truth, clusters=clusters, **settings)
+    apart = compare(teacher, artifact, truth, **settings)
+    assert together.drop == apart.drop == 0.25
+    for found, n in ((together, 40), (apart, 200)):
+        half_width = 1.96 * np.sqrt(0.25 * 0.75 / n)
+        assert found.drop_ci95 == pytest.approx((0.25 - half_width, 0.25 + half_width), abs=0.02)
+
+
+def test_a_cluster_for_each_row_is_no_cluster():
+    rows = columns(20, 10, 60, 10)
+    judge = Judge("f1", has_scores=False)
+    plain = compare(*rows, judge=judge, resamples=99, seed=5)
+    assert compare(*rows, judge=judge, resamples=99, seed=5, clusters=range(100)) == plain

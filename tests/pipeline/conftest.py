@@ -12,9 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_pipeline is
 
 from fixtures_images import digits, headless_vit, image_recipe
 from fixtures_pipeline import copied, data, finished, headed, headless, recipe
+from fixtures_questions import asked, question_recipe
 from fixtures_tags import tag_recipe, tagged
 
 __all__ = [
+    "asked",
     "copied",
     "data",
     "digits",
@@ -23,6 +25,7 @@ __all__ = [
     "headless",
     "headless_vit",
     "image_recipe",
+    "question_recipe",
     "recipe",
     "tag_recipe",
     "tagged",

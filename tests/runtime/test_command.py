@@ -98,7 +98,7 @@ def test_threads_do_not_change_answers(answer):
         (["a", "--text-column", "t"], "go with --file and a .csv"),
         (["--file", "d.txt", "--text-column", "t"], "go with --file and a .csv"),
         (["--file", "d.csv", "--pair"], "--pair-column names the second text"),
-        (["--pair", "a", "b", "c"], "--pair takes texts two by two, and there are 3"),
+        (["--pair", "a", "b", "c"], "texts are taken two by two, and there are 3"),
         (["a", "--threads", "0"], "--threads is 0; allowed: 1 or more"),
         (["a", "--unknown"], "unrecognized arguments: --unknown"),
     ],

@@ -97,3 +97,40 @@ def test_bad_input_is_refused() -> None:
         WindowEncoder(word_pieces(), 3)
     with pytest.raises(DataError, match=r"the text is 7; expected a string"):
         WindowEncoder(word_pieces(), 16).windows(7)  # type: ignore[arg-type]
+
+
+QUESTION = "Who was born in London?"
+
+
+def test_a_question_stands_whole_before_every_part_of_its_context() -> None:
+    encoder = WindowEncoder(word_pieces(), 16)
+    asked = word_pieces().encode(QUESTION, add_special_tokens=False).ids
+    windows = encoder.question_windows(QUESTION, TEXT)
+    whole = word_pieces().encode(TEXT, add_special_tokens=False).offsets
+    room = encoder.room_beside(QUESTION)
+    assert room == 16 - len(asked) - 3
+    seen = []
+    for window in windows:
+        assert window.ids[1 : 1 + len(asked)] == asked
+        context = [offset for offset in window.offsets if offset != NOWHERE]
+        assert len(window.ids) == len(asked) + 3 + len(context) <= 16
+        assert sum(window.types) == len(context) + 1  # and the last [SEP]
+        seen.append(context)
+    assert list(dict.fromkeys(offset for context in seen for offset in context)) == whole
+    for before, after in itertools.pairwise(seen):
+        assert after[: room // 3] == before[-(room // 3) :]
+    assert encoder.windows(TEXT) == WindowEncoder(word_pieces(), 16).windows(
+        TEXT
+    )  # nothing is left of the pair
+
+
+def test_a_question_that_fills_a_window_and_a_context_of_nothing_are_refused() -> None:
+    encoder = WindowEncoder(word_pieces(), 9)
+    with pytest.raises(
+        DataError, match=r"the question 'Who was born in London\?' takes 10 tokens .*less than 9"
+    ):
+        encoder.question_windows(QUESTION, TEXT)
+    with pytest.raises(DataError, match=r"the context is '\\u200b '; expected a text with words"):
+        encoder.question_windows("Who?", "\u200b ")
+    with pytest.raises(DataError, match=r"the text is .*expected a string"):
+        encoder.question_windows("Who?", None)

@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.data import ImageExamples, TextExamples, load_labelled, load_labelled_images, load_tagged
+from edgesmith.data import (
+    ImageExamples,
+    TextExamples,
+    load_labelled,
+    load_labelled_images,
+    load_questions,
+    load_tagged,
+    right_answers,
+)
 from edgesmith.recipe import DataConfig
-from edgesmith.records import SCORED_TASK, TAGGED_TASK, Manifest, Progress, metrics_of
+from edgesmith.records import QUESTION_TASK, SCORED_TASK, TAGGED_TASK, Manifest, Progress, metrics_of
 from edgesmith.runtime import Judge, Predictor, load_bundle
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import BundleSession
+from edgesmith.runtime.questions import QuestionPredictor
 from edgesmith.runtime.tokens import TagPredictor, as_answers, given_words
 
 
@@ -47,6 +56,8 @@ def _load(data: DataConfig, manifest: Manifest) -> tuple[TextExamples | ImageExa
         return load_labelled_images(data, manifest.labels)
     if manifest.task == TAGGED_TASK:
         return load_tagged(data, manifest.labels)
+    if manifest.task == QUESTION_TASK:
+        return load_questions(data)
     return load_labelled(data, manifest.labels, scores=manifest.task == SCORED_TASK)
 
 
@@ -60,10 +71,14 @@ def _answer(
     for row, value in enumerate(inputs):
         if isinstance(bundle, TagPredictor):
             found.append(bundle.tag(str(value), given_words(str(value)))[0])
+        elif isinstance(bundle, QuestionPredictor) and pairs:
+            found.append((bundle.find(str(value), pairs[row])[0].answer,))
         elif isinstance(bundle, Predictor):
             found.append(bundle.logits(value, pairs[row] if pairs else None))
         progress.advance(row + 1)
     progress.finish()
     if isinstance(bundle, TagPredictor):
         return as_answers(found), as_answers(rows.labels)
+    if isinstance(bundle, QuestionPredictor) and isinstance(rows, TextExamples):
+        return as_answers(found), right_answers(rows)
     return Judge.of(bundle.bundle.manifest.task).answers(np.concatenate(found)), np.array(rows.labels)

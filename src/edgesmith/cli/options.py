@@ -74,14 +74,16 @@ def parsed(
 _DATA_OPTIONS = (
     click.option(
         "--data",
-        help="CSV, TSV, JSONL, Parquet or (words with tags) .conll file, a folder of splits, or a folder of images.",
+        help="CSV, TSV, JSONL, Parquet, .conll (words with tags) or SQuAD .json file, a folder of such splits, or of images.",
     ),
     click.option("--task", help=f"What the model does: {', '.join(METRICS_OF)}; the first if left out."),
     click.option("--metric", help="What it is judged by, such as f1; the task's first metric if left out."),
-    click.option("--text-column", help="Column of the text; guessed and shown if left out."),
-    click.option("--pair-column", help="Column of the second text, for pairs."),
+    click.option("--text-column", help="Column of the text, or question; guessed and shown if left out."),
+    click.option("--pair-column", help="Column of the second text of pairs, or of the context."),
     click.option("--image-column", help="Column of the image; guessed and shown if left out."),
-    click.option("--label-column", help="Column of the label; guessed and shown if left out."),
+    click.option(
+        "--label-column", help="Column of the label, or of the answers; guessed and shown if left out."
+    ),
     click.option("--max-length", type=int, help="Longest input in tokens."),
     click.option("--max-rows", type=int, help="Use at most this many training rows."),
 )

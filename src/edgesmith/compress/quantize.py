@@ -77,7 +77,7 @@ def quantize_weight(weight: Tensor, dtype: WeightDtype = "int8") -> Tensor:
     if dtype == "fp16":
         return weight.half().to(weight.dtype)
     largest = (1 << (BITS[dtype] - 1)) - 1
-    scale = weight.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny) / largest
+    scale = (weight.abs().amax(dim=1, keepdim=True) / largest).clamp_min(torch.finfo(torch.float32).tiny)
     return (weight / scale).round().clamp(-largest, largest) * scale
 
 
@@ -122,7 +122,7 @@ def _quantize_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
 
 
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
-    """Mean over rows, or over the tokens that count, of KL(reference || candidate) in nats.
+    """Mean over rows, or over the choices of a row (`choices`), of KL(reference || candidate) in nats.
 
     A score counts as a normal distribution around it, with the variance of all reference scores: the KL is then half the
     squared difference over that variance.
@@ -130,13 +130,19 @@ def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> fl
     Args:
         reference, logits: of the candidate; one (B, labels) tensor a batch each.
     """
-    wanted, given = (
-        torch.cat([batch.float() for batch in batches]) for batches in (reference, logits)
-    )  # (N, labels)
-    if wanted.shape[-1] == 1:
+    if reference[0].shape[-1] == 1:
+        wanted, given = (torch.cat([batch.float() for batch in batches]) for batches in (reference, logits))
         return float((given - wanted).pow(2).mean() / (2 * wanted.var(correction=0)))
-    wanted, given = F.log_softmax(wanted, dim=-1), F.log_softmax(given, dim=-1)
-    return float(F.kl_div(given, wanted, log_target=True, reduction="batchmean"))
+    total = sum(
+        map(_divergence, reference, logits)
+    )  # of places, batches have as many labels as their rows tokens
+    return total / sum(map(len, reference))
+
+
+def _divergence(reference: Tensor, logits: Tensor) -> float:
+    """Sum of KL over the rows of a batch, (B, labels) both."""
+    wanted, given = F.log_softmax(reference.float(), dim=-1), F.log_softmax(logits.float(), dim=-1)
+    return float(F.kl_div(given, wanted, log_target=True, reduction="sum"))
 
 
 class Divergence:

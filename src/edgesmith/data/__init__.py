@@ -2,6 +2,7 @@
 
 from edgesmith.data.examples import ImageExamples, Splits, TextExamples
 from edgesmith.data.load import load_image_splits, load_labelled, load_labelled_images, load_splits
+from edgesmith.data.questions import load_question_splits, load_questions, right_answers
 from edgesmith.data.tagged import load_tagged, load_tagged_splits
 from edgesmith.data.unlabelled import UnlabelledTexts, load_unlabelled
 
@@ -13,8 +14,11 @@ __all__ = [
     "load_image_splits",
     "load_labelled",
     "load_labelled_images",
+    "load_question_splits",
+    "load_questions",
     "load_splits",
     "load_tagged",
     "load_tagged_splits",
     "load_unlabelled",
+    "right_answers",
 ]

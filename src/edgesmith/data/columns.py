@@ -39,6 +39,10 @@ LABEL_NAMES = (
 WORD_NAMES = ("tokens", "words", "text", "sentence")
 TAG_NAMES = ("nertags", "tags", "labels", "ner", "entities", "label")
 
+QUESTION_NAMES = ("question", "query")
+CONTEXT_NAMES = ("context", "passage", "paragraph", "document")
+ANSWER_NAMES = ("answers", "answer")
+
 IMAGE_NAMES = ("image", "img", "picture", "photo", "file", "filename", "imagefile", "imagepath", "path")
 
 _INDEX = re.compile(r"(?i:(.*[ _#-])?(id|idx|index|guid|uuid)|unnamed: 0|__index_level_\d+__)|.*[a-z]I[Dd]")
@@ -133,6 +137,30 @@ def choose_tag_columns(table: Table, *, text: str | None = None, label: str | No
     }
     guessed = [role for role in named if named[role] is None]
     return Columns(text=chosen["text"], pair=None, label=chosen["label"], notes=_notes(dict(chosen), guessed))
+
+
+def choose_question_columns(
+    table: Table, *, text: str | None = None, pair: str | None = None, label: str | None = None
+) -> Columns:
+    """The columns of questions, of their contexts and of the answers: as named, or by their names.
+
+    Raises:
+        DataError: a named column does not exist or has two roles; or none has a name that is known.
+    """
+    named = {"text": text, "pair": pair, "label": label}
+    _check_named(table, {role: column for role, column in named.items() if column is not None})
+    free = [column for column in table.columns if column not in named.values()]
+    known = {"text": QUESTION_NAMES, "pair": CONTEXT_NAMES, "label": ANSWER_NAMES}
+    chosen = {role: named[role] or _by_name(names, free) for role, names in known.items()}
+    for role, names in known.items():
+        if chosen[role] is None:
+            raise DataError(
+                f"{table.source}: no column is called {' or '.join(names)}. Name it with {OPTIONS[role]}, or give SQuAD's "
+                f"JSON. Columns: {', '.join(map(repr, table.columns))}."
+            )
+    question, context, answers = map(str, chosen.values())
+    guessed = [role for role in named if named[role] is None]
+    return Columns(text=question, pair=context, label=answers, notes=_notes(chosen, guessed))
 
 
 def _known_name(table: Table, role: str, names: tuple[str, ...], columns: list[str]) -> str:

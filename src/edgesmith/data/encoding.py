@@ -31,15 +31,28 @@ COUNTED = "counted"
 """In a batch, (B, S) bool: the tokens whose logits are answers. Without it, a row has the logits of one answer."""
 
 
+PLACES = "places"
+"""In a batch, (B, S) bool: the tokens that may be chosen. A row then makes one choice of a token for each of its labels."""
+
+_NEVER = -1.0e4
+"""Logit of a token that may not be chosen: exp of it is 0 in FP32, and BF16 has it."""
+
+
 def choices(values: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """Logits or labels of a batch as those of a plain classification: a row for each choice that is made.
 
     Args:
-        values: (B, labels) logits or (B,) labels, or those of each token, (B, S, labels) and (B, S).
+        values: (B, labels) logits or (B,) labels, or those of each token, (B, S, labels) and (B, S); where tokens are
+            chosen, (B, S, labels) logits or (B, labels) places.
 
     Returns:
-        (B, labels) or (B,) as it is; of tokens (C, labels) or (C,), those that count.
+        (B, labels) or (B,) as it is; of tokens (C, labels) or (C,), those that count; of places (B x labels, S) or
+        (B x labels,).
     """
+    if PLACES in batch:
+        if values.dim() == 2:
+            return values.flatten()
+        return values.masked_fill(~batch[PLACES][..., None], _NEVER).transpose(1, 2).flatten(0, 1)
     return values[batch[COUNTED]] if COUNTED in batch else values
 
 

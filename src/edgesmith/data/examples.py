@@ -27,7 +27,7 @@ class TextExamples:
         texts: first or only text of each row.
         pairs: second text of each row; None for a task on single texts.
         labels: class index or score of each row, `IGNORED_LABEL` where it has none; or the tags of its words, which have
-            one space between them in the text.
+            one space between them in the text; or the answers to it, a question, in its pair, each with its first character.
     """
 
     texts: tuple[str, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgesmith.data.columns import OPTIONS, Columns, ImageColumns, choose_columns, choose_image_columns
 from edgesmith.data.examples import E, ImageExamples, Splits, TextExamples, fingerprint
@@ -22,7 +23,7 @@ from edgesmith.data.labels import (
 )
 from edgesmith.data.readers import Table
 from edgesmith.data.sources import find_tables
-from edgesmith.data.splits import carve, find_equal, find_leaks
+from edgesmith.data.splits import carve, find_equal, find_leaks, row_groups
 from edgesmith.errors import DataError, choose_from
 from edgesmith.recipe import DataConfig
 
@@ -48,12 +49,16 @@ class RowKind(Generic[E]):
         read: an input cell of a table, with its place in words.
         leaks: held-out rows that a training row gives away.
         labels: what these say.
+        groups: of each row, [rows]; those of one are carved together (`splits.row_groups`).
+        may_lack: a row that lacks a cell is left out; else it is refused.
     """
 
     examples: Callable[[list[tuple[Any, ...]], tuple[Any, ...]], E]
     read: Callable[[Any, Table, str], Any]
     leaks: Callable[[E, E], list[int]]
     labels: LabelKind
+    groups: Callable[[E], NDArray[np.int64]] = row_groups
+    may_lack: bool = True
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def split_tables(
             f"test: there is no labelled test split; {source} takes its place, used once at the end."
         )
     of_each_class = kind.labels.are_classes
-    splits = _carve_missing(given, config, seed, notes, of_each_class=of_each_class)
+    splits = _carve_missing(given, config, seed, notes, kind)
     splits["train"] = _sample(splits["train"], config.max_rows, seed, notes, of_each_class=of_each_class)
     for split, part in given.items():
         if split != "train":
@@ -227,7 +232,13 @@ def _read_rows(table: Table, columns: Columns | ImageColumns, kind: RowKind[Any]
     kept: list[tuple[Any, ...]] = []
     dropped: list[int] = []
     for position, *cells in zip(table.frame.index, *(table.frame[name] for name in names), strict=True):
-        if any(map(is_missing, cells)):
+        lacks = [name for name, cell in zip(names, cells, strict=True) if is_missing(cell)]
+        if lacks and not kind.may_lack:
+            raise DataError(
+                f"{table.at(position)}, column {lacks[0]!r}: empty; expected a cell in each of {', '.join(map(repr, names))}. "
+                "Fill it, or remove the row."
+            )
+        if lacks:
             dropped.append(position)
         else:
             kept.append(_read_row(cells, names, table, position, kind))
@@ -244,7 +255,7 @@ def _read_rows(table: Table, columns: Columns | ImageColumns, kind: RowKind[Any]
 
 
 def _read_row(
-    cells: list[Any], names: list[str], table: Table, position: int, kind: RowKind[Any]
+    cells: list[Any], names: list[str], table: Table, position: int | str, kind: RowKind[Any]
 ) -> tuple[Any, ...]:
     """The inputs, then the label."""
     places = [f"{table.at(position)}, column {name!r}" for name in names]
@@ -341,10 +352,10 @@ def _encode(rows: Rows, names: tuple[str, ...], kind: RowKind[E]) -> E:
 
 
 def _carve_missing(
-    given: dict[str, E], config: DataConfig, seed: int, notes: list[str], *, of_each_class: bool
+    given: dict[str, E], config: DataConfig, seed: int, notes: list[str], kind: RowKind[E]
 ) -> dict[str, E]:
     """All three splits; the test split is carved first, so that validation rows do not contain it either."""
-    splits = dict(given)
+    splits, of_each_class = dict(given), kind.labels.are_classes
     tenth = max(1, min(len(given["train"]) // 10, _MOST_CARVED))
     validation_rows = tenth if config.validation_rows is None else config.validation_rows
     wanted = {
@@ -358,7 +369,7 @@ def _carve_missing(
     for split, rows in wanted.items():
         try:
             splits["train"], splits[split], carved = carve(
-                splits["train"], rows, seed, name=split, of_each_class=of_each_class
+                splits["train"], rows, seed, name=split, of_each_class=of_each_class, groups=kind.groups
             )
         except DataError as problem:
             raise DataError(f"{config.path}: {problem}") from None

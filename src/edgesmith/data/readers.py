@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from edgesmith.data.squad import SQUAD_COLUMNS, is_squad, squad_rows
 from edgesmith.errors import DataError
 
 Row = tuple[int, list[str]]  # line the record starts on, its cells
@@ -34,9 +35,9 @@ class Table:
 
     Attributes:
         frame: cells as they are in the file, dtype object; an empty cell of a CSV or TSV is None. Its index
-            is the 1-based line or row of each record.
+            is the 1-based line or row of each record, or the id of a question.
         source: the file, for messages.
-        unit: what the index counts, ``line`` or ``row``.
+        unit: what the index says, ``line``, ``row`` or ``question``.
         notes: what was guessed while reading.
     """
 
@@ -49,13 +50,13 @@ class Table:
     def columns(self) -> list[str]:
         return list(self.frame.columns)
 
-    def at(self, position: int) -> str:
+    def at(self, position: int | str) -> str:
         """The place of a record in words; `position` is a value of the frame's index."""
         return f"{self.source}, {self.unit} {position}"
 
 
 def read_table(path: str | Path) -> Table:
-    """Reads a .csv, .tsv, .jsonl, .json (one object a line), .parquet or .conll file.
+    """Reads a .csv, .tsv, .jsonl, .json (one object a line, or SQuAD's), .parquet or .conll file.
 
     CSV honours double quotes. TSV is GLUE's: a quote character is a character like any other. A CSV or TSV
     whose first row holds a number, an empty cell or a frequent value of its own column has no header: its
@@ -181,6 +182,27 @@ def _check_unique(place: str, names: Iterable[str]) -> None:
         )
 
 
+def _read_json(path: Path) -> Table:
+    """SQuAD's questions, or one object a line."""
+    with _opened(path, "\n") as file:
+        content = _parsed(file.readline())
+        if content is None:  # no object a line, but one over several
+            file.seek(0)
+            content = _parsed(file.read())
+    if not is_squad(content):
+        return _read_jsonl(path)
+    frame = pd.DataFrame(squad_rows(content, str(path)), columns=list(SQUAD_COLUMNS), dtype=object)
+    return Table(frame.set_index("id", drop=False), str(path), "question")
+
+
+def _parsed(text: str) -> Any:
+    """None for what is no JSON."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
 def _read_jsonl(path: Path) -> Table:
     records: list[dict[str, Any]] = []
     positions: list[int] = []
@@ -256,7 +278,7 @@ READERS: dict[str, Callable[[Path], Table]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,
-    ".json": _read_jsonl,
+    ".json": _read_json,
     ".parquet": _read_parquet,
     ".conll": _read_conll,
 }

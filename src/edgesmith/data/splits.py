@@ -12,7 +12,7 @@ An image is contained in another where the two files are the same, byte by byte.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,13 @@ def find_leaks(train: TextExamples, validation: TextExamples) -> list[int]:
 
 
 def carve(
-    examples: E, rows: int, seed: int, *, name: str = "validation", of_each_class: bool = True
+    examples: E,
+    rows: int,
+    seed: int,
+    *,
+    name: str = "validation",
+    of_each_class: bool = True,
+    groups: Callable[[E], NDArray[np.int64]] | None = None,
 ) -> tuple[E, E, tuple[str, ...]]:
     """Parts `rows` rows from `examples`, in whole containment groups drawn at random.
 
@@ -82,6 +88,7 @@ def carve(
         rows: wanted; groups are not split, so a few less may come.
         name: of the part, for the notes.
         of_each_class: both parts shall have rows of every class; False where labels are scores.
+        groups: of each row; `row_groups` if left out.
 
     Returns:
         What stays, what was carved, and notes; both keep the order of the rows. No carved row is contained
@@ -94,17 +101,17 @@ def carve(
         raise DataError(
             f"cannot carve {rows:,} {name} rows out of {len(examples):,}; allowed: 1 to {len(examples) - 1:,}."
         )
-    groups = _groups(examples)
+    group = (groups or row_groups)(examples)
     labels = np.array(examples.labels if of_each_class else [0] * len(examples), np.int64)
     generator = np.random.default_rng(seed)
     for _ in range(_MAX_DRAWS):
-        is_held = _draw(groups, rows, generator)
+        is_held = _draw(group, rows, generator)
         missing = _missing_class(labels, is_held)
         if missing is None:
             stays, carved = np.flatnonzero(~is_held), np.flatnonzero(is_held)
-            notes = (_carving_note(groups, is_held, rows, name),)
+            notes = (_carving_note(group, is_held, rows, name),)
             return examples.take(stays), examples.take(carved), notes
-    separable = set(groups[labels == missing]) - {SHARED}
+    separable = set(group[labels == missing]) - {SHARED}
     raise DataError(
         f"no {rows:,} {name} rows of {len(examples):,} can be carved so that every class is on both sides and "
         f"no carved row is contained in a training row: class {missing} has {np.sum(labels == missing):,} "
@@ -113,10 +120,26 @@ def carve(
     )
 
 
-def _groups(examples: TextExamples | ImageExamples) -> NDArray[np.int64]:
+def row_groups(examples: TextExamples | ImageExamples) -> NDArray[np.int64]:
+    """Group of each row, [rows], as `containment_groups` or `duplicate_groups` has it."""
     if isinstance(examples, ImageExamples):
         return duplicate_groups(examples)
     return containment_groups(examples.texts, examples.pairs)
+
+
+def context_groups(examples: TextExamples) -> NDArray[np.int64]:
+    """Group of each question, [rows]: the same for those of one context, and of contexts that contain each other."""
+    return containment_groups(_contexts(examples).texts)
+
+
+def find_known_contexts(train: TextExamples, validation: TextExamples) -> list[int]:
+    """Indices of the validation questions whose context is contained in that of a training question."""
+    return find_leaks(_contexts(train), _contexts(validation))
+
+
+def _contexts(examples: TextExamples) -> TextExamples:
+    """As if these were all there is of each row."""
+    return TextExamples(examples.pairs or (), None, examples.labels)
 
 
 def _items(texts: Sequence[str], pairs: Sequence[str] | None) -> list[Item]:

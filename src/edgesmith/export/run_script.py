@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgesmith.errors import ExportError
-from edgesmith.records import TAGGED_TASK, Task, write_text
+from edgesmith.records import QUESTION_TASK, TAGGED_TASK, Task, write_text
 
 RUN_SCRIPT_NAME = "run.py"
 
@@ -43,12 +43,25 @@ TAG_MODULES = (
     *_TEXT_INPUT,
     "edgesmith.runtime.tag_command",
 )
+QUESTION_MODULES = (
+    *_SESSION,
+    "edgesmith.runtime.windows",
+    "edgesmith.runtime.questions",
+    *_TEXT_INPUT,
+    "edgesmith.runtime.question_command",
+)
 IMAGE_MODULES = (
     *_SESSION,
     "edgesmith.runtime.image",
     "edgesmith.runtime.answering",
     "edgesmith.runtime.image_command",
 )
+
+_MODULES_OF: dict[Task, tuple[str, ...]] = {
+    "image-classification": IMAGE_MODULES,
+    TAGGED_TASK: TAG_MODULES,
+    QUESTION_TASK: QUESTION_MODULES,
+}
 
 HEADER = '''\
 #!/usr/bin/env python3
@@ -123,16 +136,14 @@ class _Floor:
 
 def modules_of(task: Task) -> tuple[str, ...]:
     """What the ``run.py`` of a task is taken from."""
-    if task == "image-classification":
-        return IMAGE_MODULES
-    return TAG_MODULES if task == TAGGED_TASK else MODULES
+    return _MODULES_OF.get(task, MODULES)
 
 
 def write_run_script(bundle_dir: Path, modules: tuple[str, ...] = MODULES) -> Path:
     """Writes ``run.py``, executable, into a bundle.
 
     Args:
-        modules: of what the bundle answers: `MODULES`, `TAG_MODULES` or `IMAGE_MODULES`.
+        modules: of what the bundle answers: as `modules_of` has it.
 
     Returns:
         The file.

@@ -1,7 +1,8 @@
-"""Linear models of words or pixels, and word lists: how much of the task needs no transformer at all."""
+"""Linear models of words or pixels, word lists, and shared words: how much of the task needs no transformer at all."""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from edgesmith.data import TextExamples, right_answers
 from edgesmith.errors import MeasureError
 from edgesmith.runtime.judge import ACCURACY, Judge
+from edgesmith.runtime.squad import normalise
 from edgesmith.runtime.tokens import as_answers
 
 # Wang and Manning 2012 ("Baselines and Bigrams"): bigrams and a linear model are strong on short texts.
@@ -98,6 +101,28 @@ def frequent_tags(
     other = Counter(tag for tags in train_tags for tag in tags).most_common(1)[0][0]
     answers = [tuple(best.get(word, other) for word in text.split(" ")) for text in test_texts]
     return judge.quality(as_answers(answers), as_answers(test_tags))
+
+
+def nearest_sentences(questions: TextExamples, *, judge: Judge) -> float:
+    """Quality of answering with the context's sentence that has the most words of the question, the first of equals.
+
+    Near to the sliding window of Richardson et al. 2013 that SQuAD's paper starts from (arXiv:1606.05250, section 5.1).
+
+    Raises:
+        MeasureError: no question.
+    """
+    pairs = zip(questions.texts, questions.pairs or (), strict=True)
+    answers = [(_nearest_sentence(set(normalise(question).split()), context),) for question, context in pairs]
+    return judge.quality(as_answers(answers), right_answers(questions))
+
+
+def _nearest_sentence(wanted: set[str], context: str) -> str:
+    """Of a context, the one with the most of the wanted words."""
+
+    def shared(sentence: str) -> int:
+        return len(wanted.intersection(normalise(sentence).split()))
+
+    return max(re.split(r"(?<=[.!?])\s+", context), key=shared)
 
 
 def _quality(

@@ -32,6 +32,7 @@ def measure_coverage(
     judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
+    clusters: ArrayLike | None = None,
 ) -> VocabularyCoverage:
     """Tokens, rows and scripts that trimming touches, and the rows that the training texts say least about.
 
@@ -41,14 +42,23 @@ def measure_coverage(
         teacher, artifact: answers to the test rows, (n,).
         truth: the right ones, (n,); None where they are the labels of `test`.
         judge: of the task.
-        resamples, seed: of the bootstrap.
+        resamples, seed, clusters: of the bootstrap.
     """
     before, after = _whole(before), _whole(after)
     known = {token for token, token_id in before.get_vocab().items() if token_id in seen}
     unseen = np.array([not known.issuperset(row) for row in _tokens(before, test)])  # (n,)
     wanted = test.labels if truth is None else truth
     groups = [
-        compare_group(rows, teacher, artifact, wanted, judge=judge, resamples=resamples, seed=seed)
+        compare_group(
+            rows,
+            teacher,
+            artifact,
+            wanted,
+            judge=judge,
+            resamples=resamples,
+            seed=seed,
+            clusters=clusters,
+        )
         for rows in (unseen, ~unseen)
     ]
     prefix = str(before.model.continuing_subword_prefix)
@@ -88,12 +98,14 @@ def compare_group(
     judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
+    clusters: ArrayLike | None = None,
 ) -> RowGroup | None:
     """Paired comparison on the chosen rows, all (n,); None where none is chosen."""
     if not rows.any():
         return None
     chosen = [np.asarray(column)[rows] for column in (teacher, artifact, labels)]
-    found = compare(*chosen, judge=judge, resamples=resamples, seed=seed)
+    together = None if clusters is None else np.asarray(clusters)[rows]
+    found = compare(*chosen, judge=judge, resamples=resamples, seed=seed, clusters=together)
     return RowGroup(
         n=found.n,
         teacher=found.teacher,

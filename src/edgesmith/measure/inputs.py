@@ -11,7 +11,7 @@ import numpy as np
 
 from edgesmith.errors import DataError, RecipeError, UnsupportedError
 from edgesmith.recipe import DataConfig
-from edgesmith.records import ImagePreprocessing
+from edgesmith.records import QUESTION_TASK, ImagePreprocessing
 from edgesmith.runtime.bundle import Bundle
 from edgesmith.runtime.text import load_tokenizer
 
@@ -72,9 +72,11 @@ def make_inputs(bundle: Bundle, length: int | None, count: int, seed: int) -> Be
 
     Raises:
         RecipeError: a length that the bundle does not take.
-        DataError: the vocabulary has no words to make such texts of.
+        DataError: the vocabulary has no words to make such texts of, or the bundle answers questions.
     """
     manifest = bundle.manifest
+    if manifest.task == QUESTION_TASK:
+        raise DataError(f"{bundle.path} answers questions, which are not made up. Give some with --data.")
     if manifest.preprocessing is not None:
         if length is not None:
             raise RecipeError(f"length is {length}, and {bundle.path} takes images. Leave --length out.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,7 @@ def compare(
     judge: Judge = ACCURACY,
     resamples: int,
     seed: int,
+    clusters: ArrayLike | None = None,
 ) -> PairedQuality:
     """Paired comparison of two models.
 
@@ -50,6 +52,8 @@ def compare(
         judge: of the task.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        clusters: (n,) a number for each row; rows of one number are resampled together, since they are no independent
+            evidence. None: every row by itself.
 
     Raises:
         MeasureError: the three do not have one and the same length, or there is no row.
@@ -60,12 +64,13 @@ def compare(
         teacher_right, artifact_right = teacher == truth, artifact == truth
         lost = int(np.sum(teacher_right & ~artifact_right))
         gained = int(np.sum(artifact_right & ~teacher_right))
-    if judge.metric == "accuracy":
+    if judge.metric == "accuracy" and clusters is None:
         drop = (lost - gained) / n  # no rounding of two means
         interval = _accuracy_ci95(lost, gained, n, resamples, seed)
     else:
         drop = judge.quality(teacher, truth) - judge.quality(artifact, truth)
-        interval = _bootstrap_ci95(teacher, artifact, truth, judge, resamples, seed)
+        draws = _draws(n, clusters, resamples, seed)
+        interval = _bootstrap_ci95(teacher, artifact, truth, judge, draws)
     return PairedQuality(
         n=n,
         teacher=judge.quality(teacher, truth),
@@ -97,18 +102,25 @@ def _bootstrap_ci95(
     artifact: NDArray[np.generic],
     truth: NDArray[np.generic],
     judge: Judge,
-    resamples: int,
-    seed: int,
+    draws: Iterable[NDArray[np.int64]],
 ) -> tuple[float, float]:
     """Percentile interval of the drop over resampled rows (Efron and Tibshirani 1993, chapter 13); all (n,)."""
-    generator, n = np.random.default_rng(seed), len(truth)
     ours, theirs = judge.tally(teacher, truth), judge.tally(artifact, truth)
-    drops = []
-    for _ in range(resamples):
-        rows = generator.integers(n, size=n)
-        drops.append(judge.value(ours[rows]) - judge.value(theirs[rows]))
+    drops = [judge.value(ours[rows]) - judge.value(theirs[rows]) for rows in draws]
     low, high = np.quantile(drops, [0.025, 0.975])
     return float(low), float(high)
+
+
+def _draws(n: int, clusters: ArrayLike | None, resamples: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of each resample: as many as there are, or as many clusters, each with all of its rows."""
+    generator = np.random.default_rng(seed)
+    if clusters is None:
+        yield from (generator.integers(n, size=n) for _ in range(resamples))
+        return
+    _, of_row, sizes = np.unique(clusters, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(of_row, kind="stable"), np.cumsum(sizes)[:-1])
+    for _ in range(resamples):
+        yield np.concatenate([members[one] for one in generator.integers(len(members), size=len(members))])
 
 
 def _accuracy_ci95(lost: int, gained: int, n: int, resamples: int, seed: int) -> tuple[float, float]:

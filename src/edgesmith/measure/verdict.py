@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from edgesmith.errors import MeasureError
 from edgesmith.measure.quality import PairedQuality
@@ -29,6 +29,7 @@ _QUIET = 0.95  # of a core; an idle machine gives 0.99 and more
 _BASELINES: dict[Task, str] = {
     "image-classification": "a linear model of pixels",
     "token-classification": "a list of words and their tags",
+    "question-answering": "the sentence most like the question",
 }
 _CLEAR_LEAD = 0.01  # a teacher that leads a linear model by less than a point proves little
 
@@ -48,6 +49,7 @@ class Evidence:
         test_is_held_out: False where the test split was carved from the training data.
         bundle: folder of the artifact, relative to the run.
         wall_s: seconds by step.
+        other_metrics: name -> teacher's and artifact's value on the test split.
         coverage: what vocabulary trimming does; None where nothing was trimmed.
     """
 
@@ -64,6 +66,7 @@ class Evidence:
     peak_rss_bytes: int
     bundle: str
     wall_s: dict[str, float]
+    other_metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     coverage: VocabularyCoverage | None = None
 
 
@@ -112,6 +115,7 @@ def judge(recipe: Recipe, evidence: Evidence) -> Verdict:
         wall_s=evidence.wall_s,
         seed=recipe.seed,
         quick=recipe.quick,
+        other_metrics=evidence.other_metrics,
         coverage=evidence.coverage,
         warnings=tuple(_warnings(recipe, evidence)),
     )

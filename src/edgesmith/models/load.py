@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForImageClassification,
+    AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     AutoTokenizer,
@@ -26,6 +27,7 @@ from edgesmith.models.families import TOKEN_HEAD, check_is_known, is_compact, la
 from edgesmith.models.processing import check_fits, load_processor, read_preprocessing
 from edgesmith.models.vision import fit_image_size, vision_family_of
 from edgesmith.records import ImagePreprocessing
+from edgesmith.runtime.questions import SPAN_LABELS
 
 T = TypeVar("T")
 
@@ -87,10 +89,13 @@ def load_config(source: str) -> PreTrainedConfig:
     return config
 
 
+QUESTION_HEAD = "ForQuestionAnswering"
+"""How the names of classes end that have two logits for each token: whether an answer starts there, and ends there."""
+
 _TASK_HEADS = {
     "ForSequenceClassification": "text-classification",
     TOKEN_HEAD: "token-classification",
-    "ForQuestionAnswering": "question-answering",
+    QUESTION_HEAD: "question-answering",
     "ForMultipleChoice": "multiple choice",
 }
 """How the names of classes end that are trained for a task of their own, and that task."""
@@ -109,13 +114,7 @@ def load_token_classifier(source: str, labels: tuple[str, ...]) -> LoadedModel:
         UnsupportedError: a family that is not known.
     """
     config = _read(source, lambda: AutoConfig.from_pretrained(source))
-    for name in config.architectures or []:
-        head = next((head for head in _TASK_HEADS if name.endswith(head)), TOKEN_HEAD)
-        if head != TOKEN_HEAD:
-            raise ModelError(
-                f"{source} is a {name}, which has the head of another task, {_TASK_HEADS[head]}; allowed: a model that "
-                f"ends in {TOKEN_HEAD}, or one without a head, which is then fine-tuned."
-            )
+    _check_head(source, config, TOKEN_HEAD)
     if _names_head(config, AutoModelForTokenClassification):
         own = label_names(config)
         if lacking := sorted(set(labels) - set(own)):
@@ -126,6 +125,39 @@ def load_token_classifier(source: str, labels: tuple[str, ...]) -> LoadedModel:
         labels = own
     model, has_head = _load_model(source, labels, AutoModelForTokenClassification, check_is_known)
     return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
+
+
+def load_span_finder(source: str) -> LoadedModel:
+    """The same for a model that answers questions from a context: its head as a token classifier's with `SPAN_LABELS`.
+
+    Raises:
+        ModelError: as `load_classifier`; or the head of another task.
+        UnsupportedError: a family that is not known.
+    """
+    config = _read(source, lambda: AutoConfig.from_pretrained(source))
+    is_ours = _names_head(config, AutoModelForTokenClassification) and label_names(config) == SPAN_LABELS
+    if not is_ours:
+        _check_head(source, config, QUESTION_HEAD)
+    model, has_head = _load_model(
+        source,
+        SPAN_LABELS,
+        AutoModelForTokenClassification,
+        check_is_known,
+        names_head=is_ours or _names_head(config, AutoModelForQuestionAnswering),
+        key_mapping={"^qa_outputs": "classifier"},
+    )
+    return LoadedModel(model=model, tokenizer=load_tokenizer(source), has_head=has_head)
+
+
+def _check_head(source: str, config: PreTrainedConfig, wanted: str) -> None:
+    """Refuses a checkpoint that says it was trained for another task."""
+    for name in config.architectures or []:
+        head = next((head for head in _TASK_HEADS if name.endswith(head)), wanted)
+        if head != wanted:
+            raise ModelError(
+                f"{source} is a {name}, which has the head of another task, {_TASK_HEADS[head]}; allowed: a model that "
+                f"ends in {wanted}, or one without a head, which is then fine-tuned."
+            )
 
 
 def load_image_classifier(source: str, labels: tuple[str, ...] | None = None) -> LoadedImageModel:
@@ -149,17 +181,22 @@ def _load_model(
     labels: tuple[str, ...] | None,
     auto: Any,
     family: Callable[[PreTrainedConfig], object],
+    *,
+    names_head: bool | None = None,
+    key_mapping: dict[str, str] | None = None,
 ) -> tuple[PreTrainedModel, bool]:
     """A classifier, and whether its head is trained.
 
     Args:
         auto: the Auto class that opens it.
         family: of a config; raises for one that is not known.
+        names_head: whether the checkpoint says that it has such a head; None: as `_names_head` has it.
+        key_mapping: pattern of a weight's name in the checkpoint -> its name in the model.
     """
     config = _read(source, lambda: AutoConfig.from_pretrained(source))
     if not is_compact(config):
         family(config)
-    names_head = _names_head(config, auto)
+    names_head = _names_head(config, auto) if names_head is None else names_head
     if labels is not None:
         if names_head:
             _check_labels(source, label_names(config), labels)
@@ -174,6 +211,7 @@ def _load_model(
             use_safetensors=True,
             attn_implementation="eager",
             output_loading_info=True,
+            key_mapping=key_mapping,
             ignore_mismatched_sizes=True,  # reported below, with their names
         ),
     )

@@ -93,6 +93,10 @@ class Modality(ABC):
         """Lets students keep the tokens of another vocabulary."""
         self.vocabulary = vocabulary
 
+    def clusters(self, examples: Any) -> npt.NDArray[np.int64] | None:
+        """(N,) the same number for examples that are no independent evidence; None where each stands for itself."""
+        return None
+
     # ---- models
 
     @abstractmethod

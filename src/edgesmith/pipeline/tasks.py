@@ -9,12 +9,21 @@ import torch
 from transformers import PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
-from edgesmith.data import Splits, TextExamples, load_image_splits, load_splits, load_tagged_splits
+from edgesmith.data import (
+    Splits,
+    TextExamples,
+    load_image_splits,
+    load_question_splits,
+    load_splits,
+    load_tagged_splits,
+)
+from edgesmith.data.span_encoding import check_questions_fit
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import (
     LoadedModel,
     load_classifier,
     load_image_classifier,
+    load_span_finder,
     load_token_classifier,
     load_zoo_classifier,
     shape_of,
@@ -24,11 +33,13 @@ from edgesmith.models.families import check_has_compact_form, family_of, label_n
 from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
+from edgesmith.pipeline.questions import QuestionModality
 from edgesmith.pipeline.text import TextModality
 from edgesmith.pipeline.tokens import TagModality
 from edgesmith.recipe import Recipe
 from edgesmith.records import (
     METRICS_OF,
+    QUESTION_TASK,
     RANDOM_WEIGHTS,
     SCORED_TASK,
     TAGGED_TASK,
@@ -130,12 +141,16 @@ def _open_texts(recipe: Recipe) -> Opened:
     return _opened(recipe, splits, _load_texts_model(recipe, splits.label_names), TextModality)
 
 
-def _open_tags(recipe: Recipe) -> Opened:
+def _check_keeps_tokens(recipe: Recipe) -> None:
     if recipe.prune.min_token_count > 1:
         raise RecipeError(
             f"prune.min_token_count is {recipe.prune.min_token_count}; allowed for {recipe.task}: 1. A student learns from "
             "its teacher token by token, so both have to read the training texts as the same tokens."
         )
+
+
+def _open_tags(recipe: Recipe) -> Opened:
+    _check_keeps_tokens(recipe)
     splits = load_tagged_splits(
         recipe.data, recipe.seed, has_entities=recipe.metric in (None, METRICS_OF[recipe.task][0])
     )
@@ -143,6 +158,17 @@ def _open_tags(recipe: Recipe) -> Opened:
     loaded = load_token_classifier(recipe.model, splits.label_names)
     splits = replace(splits, label_names=label_names(loaded.model.config))  # in the order of its head
     return _opened(recipe, splits, loaded, TagModality)
+
+
+def _open_questions(recipe: Recipe) -> Opened:
+    _check_keeps_tokens(recipe)
+    splits = load_question_splits(recipe.data, recipe.seed)
+    torch.manual_seed(recipe.seed)  # of a head that the model does not have yet
+    loaded = load_span_finder(recipe.model)
+    opened = _opened(recipe, splits, loaded, QuestionModality)
+    for part in (splits.train, splits.validation, splits.test):
+        check_questions_fit(loaded.tokenizer, part, opened.modality.max_length)
+    return opened
 
 
 def _opened(
@@ -172,5 +198,6 @@ def _open_images(recipe: Recipe) -> Opened:
 _OPENERS: dict[Task, Callable[[Recipe], Opened]] = {
     "image-classification": _open_images,
     TAGGED_TASK: _open_tags,
+    QUESTION_TASK: _open_questions,
 }
 """Of the tasks that are not one answer to a text."""

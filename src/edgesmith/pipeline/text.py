@@ -237,6 +237,7 @@ class TextModality(Modality):
             judge=self.judge,
             resamples=self.recipe.validate.resamples,
             seed=self.recipe.seed,
+            clusters=self.clusters(self.splits.test),
         )
 
     def bundle_files(self) -> dict[str, str]:

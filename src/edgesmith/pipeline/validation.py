@@ -27,10 +27,10 @@ from edgesmith.measure.verdict import Evidence
 from edgesmith.pipeline.artifacts import Baseline, answer_with_runtime, feeds_of_examples, run_each
 from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.records import Latencies
+from edgesmith.records import Latencies, metrics_of
 from edgesmith.report.units import counted
 from edgesmith.runtime.bundle import open_bundle
-from edgesmith.runtime.judge import Answers
+from edgesmith.runtime.judge import Answers, Judge
 from edgesmith.runtime.load import load_bundle
 from edgesmith.runtime.predictor import open_session
 
@@ -118,7 +118,13 @@ def _weigh(
     """
     settings, truth, bundle = bench.recipe.validate, rows.truth, open_bundle(artifact.bundle)
     quality = compare(
-        teacher, answers, truth, judge=bench.judge, resamples=settings.resamples, seed=bench.recipe.seed
+        teacher,
+        answers,
+        truth,
+        judge=bench.judge,
+        resamples=settings.resamples,
+        seed=bench.recipe.seed,
+        clusters=bench.modality.clusters(bench.splits.test),
     )
     sizes = Sizes(
         device=folder_bytes(artifact.bundle),
@@ -152,8 +158,21 @@ def _weigh(
         peak_rss_bytes=peak_rss_bytes,
         bundle="",
         wall_s={},
+        other_metrics=_other_metrics(bench, teacher, answers, truth),
         coverage=bench.modality.coverage(teacher, answers, truth),
     )
+
+
+def _other_metrics(
+    bench: Workbench, teacher: Answers, answers: Answers, truth: Answers
+) -> dict[str, tuple[float, float]]:
+    """Of teacher and artifact, by the task's metrics that do not judge."""
+    task = bench.recipe.task
+    names = set(metrics_of(task, len(bench.splits.label_names))) - {bench.judge.metric}
+    judges = {name: Judge.of(task, name) for name in sorted(names)}
+    return {
+        name: (judge.quality(teacher, truth), judge.quality(answers, truth)) for name, judge in judges.items()
+    }
 
 
 def _time(

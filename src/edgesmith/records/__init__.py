@@ -21,6 +21,7 @@ from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
     METRICS_OF,
+    QUESTION_TASK,
     SCORED_TASK,
     TAGGED_TASK,
     TOKEN_TASKS,
@@ -43,6 +44,7 @@ __all__ = [
     "ARRIVALS",
     "MANIFEST_NAME",
     "METRICS_OF",
+    "QUESTION_TASK",
     "RANDOM_WEIGHTS",
     "SCORED_TASK",
     "STEP_RECORD_NAME",

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal["text-classification", "text-regression", "token-classification", "image-classification"]
+Task = Literal[
+    "text-classification",
+    "text-regression",
+    "token-classification",
+    "question-answering",
+    "image-classification",
+]
 
 MetricName = Literal[
     "accuracy",
@@ -15,6 +21,8 @@ MetricName = Literal[
     "spearman",
     "entity_f1",
     "tag_accuracy",
+    "squad_f1",
+    "exact_match",
 ]
 
 _OF_CLASSES: tuple[MetricName, ...] = ("accuracy", "f1", "matthews_corrcoef")
@@ -23,6 +31,7 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
     "text-classification": _OF_CLASSES,
     "text-regression": ("pearson_spearman", "pearson", "spearman"),
     "token-classification": ("entity_f1", "tag_accuracy"),
+    "question-answering": ("squad_f1", "exact_match"),
     "image-classification": _OF_CLASSES,
 }
 """The first judges unless another is named."""
@@ -33,7 +42,10 @@ SCORED_TASK: Task = "text-regression"
 TAGGED_TASK: Task = "token-classification"
 """The one whose answers are a tag for each word."""
 
-TOKEN_TASKS: tuple[Task, ...] = (TAGGED_TASK,)
+QUESTION_TASK: Task = "question-answering"
+"""The one whose answers are parts of a text that comes with each question."""
+
+TOKEN_TASKS: tuple[Task, ...] = (TAGGED_TASK, QUESTION_TASK)
 """Those whose models have logits for each token: one input may take several windows, and its answer is no number."""
 
 

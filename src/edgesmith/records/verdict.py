@@ -60,6 +60,7 @@ class Verdict:
         peak_rss_bytes: peak resident memory of a fresh process that loads the artifact and answers every timed input.
         wall_s: seconds by step.
         quick: True where the run worked on a subset; such a result is not to be quoted.
+        other_metrics: name -> its value for teacher and artifact, of the task's metrics that do not judge.
         coverage: what vocabulary trimming does to validation and test rows.
         warnings: what a careful reader should know.
         alternatives: verdicts of the same candidate on the run's other runtimes, timed in the same interleaved run.
@@ -100,6 +101,7 @@ class Verdict:
     wall_s: dict[str, float]
     seed: int = 0
     quick: bool = False
+    other_metrics: dict[str, tuple[float, float]] = field(default_factory=dict)
     coverage: VocabularyCoverage | None = None
     warnings: tuple[str, ...] = ()
     alternatives: tuple[Verdict, ...] = ()

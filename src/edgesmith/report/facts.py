@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from edgesmith.records import Verdict
+from edgesmith.records import QUESTION_TASK, Verdict
 from edgesmith.report.load import HTML_NAME, RECIPE_NAME, Run
 from edgesmith.report.units import counted, megabytes, milliseconds, percent, points, times
 
@@ -18,6 +18,7 @@ LINEAR_BASELINES = {
     "text-classification": ("bag of words", "a bag of words (TF-IDF and logistic regression)"),
     "text-regression": ("bag of words", "a bag of words (TF-IDF and ridge regression)"),
     "token-classification": ("word list", "the most frequent tag of each word"),
+    QUESTION_TASK: ("nearest sentence", "the sentence of the context with the most words of the question"),
     IMAGES: ("8 x 8 pixels", "logistic regression on 8 x 8 pixels"),
 }
 """Task -> what `Verdict.bow_baseline` is, in few words and in more."""
@@ -217,6 +218,10 @@ def strength(verdict: Verdict) -> str:
 def details(verdict: Verdict) -> Table:
     """Other measured values of the artifact."""
     rows = (
+        *(
+            (f"{name}, teacher and artifact", f"{percent(teacher)} and {percent(artifact)}")
+            for name, (teacher, artifact) in verdict.other_metrics.items()
+        ),
         ("agreement with the teacher", percent(verdict.agreement)),
         ("McNemar's p (exact)", NONE if verdict.mcnemar_p is None else f"{verdict.mcnemar_p:.3g}"),
         ("drop on validation rows, which decisions were made on", points(verdict.validation_drop)),
@@ -236,7 +241,7 @@ def install_command(runtime: str, task: str) -> str:
 
 def use_command(bundle: str, task: str) -> str:
     """The line that answers one input with the bundle."""
-    example = "image.png" if task == IMAGES else '"text"'
+    example = {IMAGES: "image.png", QUESTION_TASK: '"question" "context"'}.get(task, '"text"')
     return f"python {shlex.quote(f'{bundle}/run.py')} {example}"
 
 

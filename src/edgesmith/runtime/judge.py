@@ -12,7 +12,8 @@ from edgesmith.records.task import METRICS_OF, SCORED_TASK, TOKEN_TASKS, Task
 from edgesmith.runtime.metrics import METRICS, ROW_METRICS, accuracy, pearson
 
 Answers = npt.NDArray[Any]
-"""(N,) class indices, int64; scores, float64; or objects: the tags of a row's words."""
+"""(N,) class indices, int64; scores, float64; or objects, tuples of texts: the tags of a row's words, or an answer
+(as the truth, all that are right)."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgesmith.records.task import TAGGED_TASK
+from edgesmith.records.task import QUESTION_TASK, TAGGED_TASK
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.image import ImageEncoder
 from edgesmith.runtime.predictor import BundleSession, Encoder, Predictor
+from edgesmith.runtime.questions import QuestionPredictor
 from edgesmith.runtime.text import TextEncoder
 from edgesmith.runtime.tokens import TagPredictor
 
@@ -28,6 +29,8 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> B
     bundle = open_bundle(path, verify=verify)
     if bundle.manifest.task == TAGGED_TASK:
         return TagPredictor(bundle, threads=threads)
+    if bundle.manifest.task == QUESTION_TASK:
+        return QuestionPredictor(bundle, threads=threads)
     return Predictor(bundle, _encoder(bundle), threads=threads)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of predicted classes, scores and tags, in numpy alone, so that a board can compute them."""
+"""Metrics of predicted classes, scores, tags and parts of texts, in numpy alone, so that a board can compute them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgesmith.errors import MeasureError
 from edgesmith.runtime.entities import count_entities, f1_of_counts
+from edgesmith.runtime.squad import count_exact, count_shared
 
 Labels = npt.NDArray[np.integer[Any]]
 Scores = npt.NDArray[np.floating[Any]]
@@ -123,5 +124,7 @@ def _fraction(part: float, whole: float) -> float:
 ROW_METRICS: dict[str, RowMetric] = {
     "entity_f1": RowMetric(count_entities, f1_of_counts),
     "tag_accuracy": RowMetric(_right_tags, _fraction),
+    "squad_f1": RowMetric(count_shared, _fraction),
+    "exact_match": RowMetric(count_exact, _fraction),
 }
-"""Name -> metric of answers that are tuples of tags, one a word."""
+"""Name -> metric of answers that are tuples of texts: tags, one a word, or an answer, and all right ones as its truth."""

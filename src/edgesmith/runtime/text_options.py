@@ -26,19 +26,23 @@ def add_text_options(parser: argparse.ArgumentParser, texts: str) -> None:
     add_common_options(parser)
 
 
+def is_table(options: argparse.Namespace) -> bool:
+    """Whether the texts stand in a file with columns."""
+    return options.file is not None and options.file.suffix.lower() != ".txt"
+
+
 def check_text_options(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
     """Ends the program with exit code 2 and the usage where options contradict each other."""
-    is_table = options.file is not None and options.file.suffix.lower() != ".txt"
     if options.file is not None and options.texts:
         parser.error("give texts or --file, not both")
-    if (options.text_column is not None or options.pair_column is not None) and not is_table:
+    if (options.text_column is not None or options.pair_column is not None) and not is_table(options):
         parser.error("--text-column and --pair-column go with --file and a .csv, .tsv or .jsonl file")
-    if options.pair and is_table:
+    if options.pair and is_table(options):
         parser.error(
             "with a .csv, .tsv or .jsonl file, --pair-column names the second text; leave out --pair"
         )
     if options.pair and len(options.texts) % 2:
-        parser.error(f"--pair takes texts two by two, and there are {len(options.texts)}")
+        parser.error(f"texts are taken two by two, and there are {len(options.texts)}")
     if options.threads < 1:
         parser.error(f"--threads is {options.threads}; allowed: 1 or more")
 

@@ -69,14 +69,48 @@ class WindowEncoder:
         room = self._max_length - self._tokenizer.num_special_tokens_to_add(is_pair=False)
         return self._cut(text, None, room, "longest_first")
 
+    def question_windows(self, question: str, context: str) -> list[Window]:
+        """The windows of a context, one or more, each with the whole question before its part; as many have places.
+
+        Raises:
+            DataError: one is not a string of Unicode characters, the question leaves no room, or the context has no tokens.
+        """
+        room = self.room_beside(question)
+        if not isinstance(context, str):  # None would be a question alone
+            raise _refused(context)
+        windows = self._cut(question, context, room, "only_second")
+        if all(offset == NOWHERE for window in windows for offset in window.offsets):
+            raise DataError(
+                f"the context is {context!a:.80}; expected a text with words to find an answer in."
+            )
+        return windows
+
+    def room_beside(self, question: str) -> int:
+        """Tokens of a context that fit into a window with a question.
+
+        Raises:
+            DataError: none.
+        """
+        self._tokenizer.no_truncation()
+        taken = len(self._encode(question, "").ids)
+        if taken >= self._max_length:
+            raise DataError(
+                f"the question {question[:40]!r} takes {taken} tokens with the special ones; allowed: less than "
+                f"{self._max_length}, the length of a window, so that some of the context fits beside it. Shorten the "
+                "question, or compress with a larger --max-length."
+            )
+        return self._max_length - taken
+
+    def _encode(self, text: str, pair: str | None) -> Any:
+        try:
+            return self._tokenizer.encode(text, pair)
+        except TypeError:
+            raise _refused(text if pair is None else (text, pair)) from None
+
     def _cut(self, text: str, pair: str | None, room: int, strategy: str) -> list[Window]:
         """Windows with `room` tokens of the text, or of its pair, in each."""
         self._tokenizer.enable_truncation(self._max_length, stride=room // 3, strategy=strategy)
-        try:
-            whole = self._tokenizer.encode(text, pair)
-        except TypeError:
-            got = ascii(text if pair is None else (text, pair))
-            raise DataError(f"the text is {got:.200}; expected a string of Unicode characters.") from None
+        whole = self._encode(text, pair)
         side = 0 if pair is None else 1
         return [
             Window(
@@ -89,6 +123,10 @@ class WindowEncoder:
             )
             for part in (whole, *whole.overflowing)
         ]
+
+
+def _refused(text: object) -> DataError:
+    return DataError(f"the text is {text!a:.200}; expected a string of Unicode characters.")
 
 
 def feeds_of_window(window: Window) -> dict[str, npt.NDArray[np.int64]]:

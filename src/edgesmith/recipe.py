@@ -10,7 +10,16 @@ from typing import Literal
 import yaml
 
 from edgesmith.errors import RecipeError
-from edgesmith.records import METRICS_OF, MetricName, Task, UnitKind, from_dict, to_dict, write_text
+from edgesmith.records import (
+    METRICS_OF,
+    SCORED_TASK,
+    MetricName,
+    Task,
+    UnitKind,
+    from_dict,
+    to_dict,
+    write_text,
+)
 
 RECIPE_VERSION = 1
 
@@ -55,6 +64,9 @@ class DataConfig:
         max_length: longest input in tokens; longer ones are truncated.
         max_rows: use at most this many training rows (a seeded sample).
         validation_rows: rows to carve where the data has no validation split; None takes a tenth, at most 6,000.
+        unlabelled: a file of texts without labels, as `GeneralConfig.data`: the teacher answers them, and students learn
+            from them beside the training rows.
+        unlabelled_text: their column.
     """
 
     path: str
@@ -65,6 +77,8 @@ class DataConfig:
     max_length: int = 128
     max_rows: int | None = None
     validation_rows: int | None = None
+    unlabelled: str | None = None
+    unlabelled_text: str | None = None
 
     def __post_init__(self) -> None:
         _require(8 <= self.max_length <= 4096, "data.max_length", self.max_length, "8 to 4096 tokens")
@@ -438,6 +452,12 @@ class Recipe:
             "distill.general.data",
             general,
             f"null for {self.task}; a general stage reads texts",
+        )
+        _require(
+            self.data.unlabelled is None or self.task in ("text-classification", SCORED_TASK),
+            "data.unlabelled",
+            self.data.unlabelled,
+            f"null for {self.task}; the teacher answers texts of text-classification and {SCORED_TASK}",
         )
         allowed = METRICS_OF[self.task]
         _require(

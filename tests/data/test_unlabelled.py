@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from edgesmith.data import Splits, TextExamples, load_unlabelled
+from edgesmith.data import Splits, TextExamples, load_unlabelled, with_unlabelled
 from edgesmith.data.examples import IGNORED_LABEL
-from edgesmith.errors import DataError
-from edgesmith.recipe import GeneralConfig
+from edgesmith.errors import DataError, RecipeError
+from edgesmith.recipe import DataConfig, GeneralConfig, Recipe
 
 TEXTS = [f"this is sentence number {number}" for number in range(40)]
 
@@ -101,14 +102,14 @@ def test_equal_texts_and_those_that_decide_are_left_out(tmp_path: Path) -> None:
     texts = found.train.texts + found.validation.texts
     assert sorted(texts) == sorted(set(TEXTS) - {TEXTS[3], TEXTS[4], TEXTS[5]})
     assert f"{path}: 2 texts that stand there again left out." in found.notes
-    assert f"{path}: 3 texts of the validation or test split left out." in found.notes
+    assert f"{path}: 3 texts of the task's own splits left out." in found.notes
 
 
 @pytest.mark.parametrize("content", ["", "\n \n\t\n", "one line\none line\n", "one\nc\nd\n"])
 def test_too_few_texts_are_refused(content: str, tmp_path: Path) -> None:
     path = tmp_path / "corpus.txt"
     path.write_text(content)
-    with pytest.raises(DataError, match=r"needs 2 or more. Give a file of more texts, or leave"):
+    with pytest.raises(DataError, match=r"2 or more are needed. Give a file of more texts, or leave"):
         load(path)
 
 
@@ -144,3 +145,55 @@ def test_a_cell_that_is_no_text_is_named(tmp_path: Path) -> None:
         DataError, match=r"line 2, column 'text': expected a text, got int 7. distill.general.text"
     ):
         load(path)
+
+
+# ---- beside the training rows
+
+
+def beside(path: Path, given: Splits[TextExamples] | None = None, **settings: object) -> Splits[TextExamples]:
+    return with_unlabelled(DataConfig(path="", unlabelled=str(path), **settings), given or splits())
+
+
+def test_students_get_the_texts_that_stand_in_no_split(tmp_path: Path) -> None:
+    given = replace(
+        splits(examples(TEXTS[1]), examples(TEXTS[2], TEXTS[3])), train=examples(TEXTS[0], "other")
+    )
+    path = write(tmp_path, "csv", [*TEXTS, TEXTS[9]])
+    found = beside(path, given)
+    assert found.unlabelled == TextExamples(tuple(TEXTS[4:]), None, (IGNORED_LABEL,) * 36)
+    assert (found.train, found.validation, found.test) == (given.train, given.validation, given.test)
+    assert found.notes == (
+        f"{path}: text is column 'sentence' (guessed; data.unlabelled_text names another).",
+        f"{path}: 1 texts that stand there again left out.",
+        f"{path}: 4 texts of the task's own splits left out.",
+        f"{path}: 36 texts without labels, which the teacher answers.",
+    )
+
+
+def test_the_texts_are_part_of_the_fingerprint(tmp_path: Path) -> None:
+    found = [beside(write(tmp_path, "txt", TEXTS[:count])).fingerprint for count in (20, 21, 20)]
+    assert found[0] == found[2] != found[1]
+    assert with_unlabelled(DataConfig(path=""), splits()) == splits()
+
+
+def test_a_named_column_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    pd.DataFrame({"a": TEXTS, "b": [text.upper() for text in TEXTS]}).to_csv(path, index=False)
+    found = beside(path, unlabelled_text="b").unlabelled
+    assert found is not None
+    assert all(text.isupper() for text in found.texts)
+    with pytest.raises(DataError, match=r"Name it with data.unlabelled_text. Columns: 'a', 'b'"):
+        beside(path)
+
+
+def test_pairs_and_other_tasks_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "txt", TEXTS)
+    with pytest.raises(DataError, match=r"data.unlabelled is .*corpus.txt, and rows are pairs of texts"):
+        beside(path, replace(splits(), train=examples("a", pairs=("b",))))
+    with pytest.raises(RecipeError, match=r"data.unlabelled is 'x'; allowed: null for image-classification"):
+        Recipe(model="m", data=DataConfig(path="d", unlabelled="x"), task="image-classification")
+    with pytest.raises(DataError, match=r"data.unlabelled: .* is a folder; allowed: one file"):
+        beside(tmp_path)
+    (tmp_path / "few.txt").write_text("one\n")
+    with pytest.raises(DataError, match=r"2 or more are needed. .* or leave data.unlabelled out"):
+        beside(tmp_path / "few.txt")

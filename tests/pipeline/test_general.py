@@ -226,7 +226,7 @@ def test_what_cannot_be_compared_is_refused_before_the_run(
 
 def test_a_corpus_without_texts_is_refused_before_the_run(recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "corpus.txt").write_text("\n\n", encoding="utf-8")
-    with pytest.raises(DataError, match="needs 2 or more"):
+    with pytest.raises(DataError, match="2 or more are needed"):
         compress(with_general(recipe, data=str(tmp_path / "corpus.txt")), tmp_path / "run", Listener())
     assert not (tmp_path / "run").exists()
 

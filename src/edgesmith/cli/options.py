@@ -29,6 +29,7 @@ _KEYS = {
     "max_length": "data.max_length",
     "max_rows": "data.max_rows",
     "validation_rows": "data.validation_rows",
+    "unlabelled": "data.unlabelled",
     "task": "task",
     "target": "target",
     "runtime": "runtimes",
@@ -94,6 +95,11 @@ _VALIDATION_ROWS = click.option(
 
 _RECIPE_OPTIONS = (
     *_DATA_OPTIONS,
+    click.option(
+        "--unlabelled",
+        metavar="FILE",
+        help="More texts, without labels, for students to learn from; the teacher answers them.",
+    ),
     click.option("--tokenizer", help="Folder or hub id of one, for a MODEL that `edgesmith models` lists."),
     click.option("--target", help="A device that `edgesmith targets` lists; this machine if left out."),
     click.option(

@@ -53,6 +53,10 @@ class TextExamples:
             labels=tuple(self.labels[row] for row in rows),
         )
 
+    def followed_by(self, more: TextExamples) -> TextExamples:
+        """These rows and then those; both of single texts."""
+        return TextExamples(self.texts + more.texts, None, self.labels + more.labels)
+
 
 @dataclass(frozen=True)
 class ImageExamples:
@@ -97,7 +101,8 @@ class Splits(Generic[E]):
         columns: role (``text``, ``pair``, ``image``, ``label``) -> the column that played it; empty for folders of images.
         notes: a sentence for everything that was guessed, dropped, carved or sampled.
         test_is_held_out: False where the data had no labelled test split and one was carved.
-        fingerprint: `fingerprint` of the three splits.
+        fingerprint: `fingerprint` of the splits.
+        unlabelled: more texts for students to learn from, which only the teacher has answers to; None for none.
     """
 
     train: E
@@ -108,6 +113,7 @@ class Splits(Generic[E]):
     notes: tuple[str, ...]
     test_is_held_out: bool
     fingerprint: str
+    unlabelled: E | None = None
 
 
 def fingerprint(*splits: Examples) -> str:

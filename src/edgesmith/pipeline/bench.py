@@ -44,7 +44,7 @@ class Workbench:
         model: the teacher, with the task's head.
         modality: of its inputs.
         teacher_folder: where it lies, as safetensors.
-        teacher_table: file of its logits of the training rows; None where they are too large for one.
+        teacher_table: file of its logits of the lesson rows; None where they are too large for one.
     """
 
     recipe: Recipe
@@ -67,8 +67,12 @@ class Workbench:
         return self.modality.validation_rows
 
     @property
-    def student_train_rows(self) -> EncodedRows:
-        return self.modality.student_train_rows
+    def lesson_rows(self) -> EncodedRows:
+        return self.modality.lesson_rows
+
+    @property
+    def student_lesson_rows(self) -> EncodedRows:
+        return self.modality.student_lesson_rows
 
     @property
     def student_validation_rows(self) -> EncodedRows:
@@ -81,12 +85,12 @@ class Workbench:
 
     @cached_property
     def teacher_logits(self) -> Tensor:
-        """(N, labels), or (N, S, labels) of tokens, of the training rows, in the precision of training."""
+        """(N, labels), or (N, S, labels) of tokens, of the lesson rows, in the precision of training."""
         if self.teacher_table is not None:
             return load_file(self.teacher_table)[LOGITS]
-        self.progress.say(f"teacher answers {len(self.train_rows):,} training rows")
+        self.progress.say(f"teacher answers {len(self.lesson_rows):,} rows")
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
-            return predict_logits(self.teacher, self.train_rows)
+            return predict_logits(self.teacher, self.lesson_rows)
 
     @property
     def judge(self) -> Judge:

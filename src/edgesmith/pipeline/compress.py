@@ -137,7 +137,7 @@ class _Run:
         return replace(bench, model=tuned, teacher_folder=path / MODEL_FOLDER), (record,)
 
     def _table(self) -> Path | None:
-        """What the teacher answers to the training rows, written down if that is not too large."""
+        """What the teacher answers to the lesson rows, written down if that is not too large."""
         needed, most = steps.table_bytes(self.bench), self.recipe.distill.table_bytes
         if needed > most:
             self.progress.say(
@@ -210,7 +210,7 @@ class _Run:
     @property
     def effort(self) -> Effort:
         """Training steps of a trial and of a full recovery."""
-        search, recovery, rows = self.recipe.search, self.recipe.prune.recovery, len(self.bench.train_rows)
+        search, recovery, rows = self.recipe.search, self.recipe.prune.recovery, len(self.bench.lesson_rows)
         return Effort(
             trial_steps=ceil(min(search.trial_rows, rows) * search.trial_epochs / recovery.batch_size),
             full_steps=max(1, ceil(rows * recovery.epochs / recovery.batch_size)),

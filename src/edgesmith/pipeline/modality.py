@@ -77,8 +77,13 @@ class Modality(ABC):
         return self.encode(self.splits.validation)
 
     @property
-    def student_train_rows(self) -> EncodedRows:
+    def lesson_rows(self) -> EncodedRows:
+        """What students learn from, as the teacher reads it: the training rows and, after them, what has no labels."""
         return self.train_rows
+
+    @property
+    def student_lesson_rows(self) -> EncodedRows:
+        return self.lesson_rows
 
     @property
     def student_validation_rows(self) -> EncodedRows:

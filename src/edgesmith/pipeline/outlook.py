@@ -59,7 +59,8 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
     prepare_torch()
     opened = open_task(recipe)
     splits = opened.modality.splits
-    shape, rows = shape_of(opened.model.config), len(splits.train)
+    shape, labelled = shape_of(opened.model.config), len(splits.train)
+    rows = labelled + (0 if splits.unlabelled is None else len(splits.unlabelled))
     tokens = shape.positions if shape.patches else TEXT_TOKENS
     whole = analyze.macs(shape, tokens)
     runs: dict[str, tuple[TrainingConfig, float, int]] = {
@@ -77,7 +78,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         runs["general stage of a student"] = (config, config.epochs, len(general.train_rows))
     settles = opened.modality.vocabulary is not None and recipe.prune.vocabulary == "auto"
     if not opened.has_head:
-        runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, rows), **runs}
+        runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, labelled), **runs}
     rungs = ladder(shape, shape.vocab, rare_words=opened.modality.vocabulary == "letters")
     return Outlook(
         steps=(

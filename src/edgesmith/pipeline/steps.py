@@ -68,15 +68,15 @@ def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
 
 
 def answer_rows(bench: Workbench, folder: Path) -> StepResult:
-    """Writes down the teacher's logits of the training rows, so that it gives them once for all students."""
+    """Writes down the teacher's logits of the lesson rows, so that it gives them once for all students."""
     logits = bench.teacher_logits
     save_file({LOGITS: logits}, folder / TABLE_NAME)
-    return StepResult({"bytes": logits.nbytes}, (f"the teacher answered {len(logits):,} training rows",))
+    return StepResult({"bytes": logits.nbytes}, (f"the teacher answered {len(logits):,} rows",))
 
 
 def table_bytes(bench: Workbench) -> int:
-    """Of the teacher's logits of all training rows, as far as the longest one tells."""
-    rows = bench.train_rows
+    """Of the teacher's logits of all lesson rows, as far as the longest one tells."""
+    rows = bench.lesson_rows
     return len(rows) * predict_logits(bench.teacher, rows.take([int(np.argmax(rows.lengths))])).nbytes
 
 
@@ -115,7 +115,7 @@ def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder
     )
     result = train(
         student,
-        bench.train_rows,
+        bench.lesson_rows,
         bench.validation_rows,
         config,
         folder=folder / "checkpoints",
@@ -166,7 +166,7 @@ def _short_training(
     search = bench.recipe.search
     layers = layer_map(len(bench.teacher.layers), structure.depth)
     student, reasons = _pruned(bench, structure, keep_layers(bench.teacher, layers))
-    rows = bench.student_train_rows.sample(search.trial_rows, bench.recipe.seed)
+    rows = bench.student_lesson_rows.sample(search.trial_rows, bench.recipe.seed)
     recovery = bench.recipe.prune.recovery
     config = replace(recovery, epochs=search.trial_epochs, evaluations=1, joined_batches=0.0)  # they pay late
     result = _recover(bench, structure, student, rows, config, title, folder)
@@ -177,7 +177,7 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
     """Removes heads, neurons and, of texts, tokens and embedding rank from the distilled student, and recovers it."""
     student, reasons = _pruned(bench, candidate.structure, bench.load_student(parent / MODEL_FOLDER))
     before = _validation_quality(bench, student)
-    rows, config = list(range(len(bench.student_train_rows))), bench.recipe.prune.recovery
+    rows, config = list(range(len(bench.student_lesson_rows))), bench.recipe.prune.recovery
     title = f"recovering '{candidate.name}'"
     result = _recover(bench, candidate.structure, student, rows, config, title, folder)
     bench.modality.save(student, folder / MODEL_FOLDER, trimmed=True)
@@ -198,8 +198,8 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
 def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
     """Measures what each layer's outputs suffer from each integer format, and decides its precision on each runtime."""
     config, student = bench.recipe.quantize, bench.load_student(parent / MODEL_FOLDER)
-    rows = bench.student_train_rows.sample(config.calibration_rows, bench.recipe.seed)
-    divergence = Divergence(student, list(bench.student_train_rows.batches(16, rows)))
+    rows = bench.student_lesson_rows.sample(config.calibration_rows, bench.recipe.seed)
+    divergence = Divergence(student, list(bench.student_lesson_rows.batches(16, rows)))
     options = _precisions(bench, student, divergence)
     facts, reasons = {}, []
     for runtime in bench.recipe.runtimes:
@@ -314,7 +314,7 @@ def _recover(
     )
     return train(
         student,
-        bench.student_train_rows.take(rows),
+        bench.student_lesson_rows.take(rows),
         bench.student_validation_rows,
         config,
         folder=folder / "checkpoints",

@@ -16,6 +16,7 @@ from edgesmith.data import (
     load_question_splits,
     load_splits,
     load_tagged_splits,
+    with_unlabelled,
 )
 from edgesmith.data.span_encoding import check_questions_fit
 from edgesmith.errors import RecipeError, UnsupportedError
@@ -134,6 +135,7 @@ def _hint(name: str) -> str:
 
 def _open_texts(recipe: Recipe) -> Opened:
     splits = load_splits(recipe.data, recipe.seed, scores=recipe.task == SCORED_TASK)
+    splits = with_unlabelled(recipe.data, splits)
     if recipe.tokenizer is not None:
         splits = replace(
             splits, notes=(*splits.notes, f"{recipe.model} is of the zoo: it has random weights")

@@ -46,7 +46,7 @@ class TrimmedTexts:
     Attributes:
         tokenizer: the teacher's.
         trimmed: the student's.
-        teacher_train_rows: training rows as the teacher reads them.
+        teacher_lesson_rows: what students learn from, as the teacher reads it.
         max_length: longest input in tokens.
         encoded: examples as a tokenizer reads them.
     """
@@ -54,7 +54,7 @@ class TrimmedTexts:
     tokenizer: PreTrainedTokenizerBase
     trimmed: TrimmedVocabulary
     splits: Splits[TextExamples]
-    teacher_train_rows: EncodedExamples
+    teacher_lesson_rows: EncodedExamples
     max_length: int
     encoded: Callable[[PreTrainedTokenizerBase, TextExamples], EncodedExamples]
 
@@ -75,8 +75,8 @@ class TrimmedTexts:
         return self.encoded(self.reader, examples)
 
     @cached_property
-    def train_rows(self) -> EncodedExamples:
-        return replace(self.encode(self.splits.train), teacher_ids=self.teacher_train_rows.input_ids)
+    def lesson_rows(self) -> EncodedExamples:
+        return replace(self.encode(lessons(self.splits)), teacher_ids=self.teacher_lesson_rows.input_ids)
 
     @cached_property
     def validation_rows(self) -> EncodedExamples:
@@ -91,6 +91,11 @@ class TrimmedTexts:
             for word, token in zip(self.trimmed.kept_ids, tokens, strict=True)
             if all(map(is_letter, token))
         ]
+
+
+def lessons(splits: Splits[TextExamples]) -> TextExamples:
+    """What students learn from: the training rows and, after them, the texts without labels."""
+    return splits.train if splits.unlabelled is None else splits.train.followed_by(splits.unlabelled)
 
 
 class TextModality(Modality):
@@ -141,10 +146,14 @@ class TextModality(Modality):
     def validation_rows(self) -> EncodedExamples:
         return self.encode(self.splits.validation)
 
+    @cached_property
+    def lesson_rows(self) -> EncodedExamples:
+        return self.train_rows if self.splits.unlabelled is None else self.encode(lessons(self.splits))
+
     @property
-    def student_train_rows(self) -> EncodedExamples:
+    def student_lesson_rows(self) -> EncodedExamples:
         """With the teacher's ids beside the student's."""
-        return self._student.train_rows
+        return self._student.lesson_rows
 
     @property
     def student_validation_rows(self) -> EncodedExamples:
@@ -158,12 +167,12 @@ class TextModality(Modality):
         if vocabulary not in self._texts:
             trimmed = trim_vocabulary(
                 self._tokenizer.backend_tokenizer.to_str(),
-                self.train_rows.input_ids,
+                self.lesson_rows.input_ids,
                 min_count=self.recipe.prune.min_token_count,
                 keep_letters=vocabulary == "letters",
             )
             self._texts[vocabulary] = TrimmedTexts(
-                self._tokenizer, trimmed, self.splits, self.train_rows, self.max_length, self._encoded
+                self._tokenizer, trimmed, self.splits, self.lesson_rows, self.max_length, self._encoded
             )
         return self._texts[vocabulary]
 
@@ -230,7 +239,7 @@ class TextModality(Modality):
             self.student_reader.backend_tokenizer,
             self.splits.validation,
             self.splits.test,
-            seen={token for ids in self.train_rows.input_ids for token in ids},
+            seen={token for ids in self.lesson_rows.input_ids for token in ids},
             teacher=teacher,
             artifact=artifact,
             truth=truth,

@@ -17,7 +17,7 @@ _KINDS_BY_PREFIX = {TRIAL: "trial", BASELINE: "baseline", GENERAL: "general"}
 
 KINDS = {
     "finetune": ("Fine-tune", "The model learns the task; what results is the teacher."),
-    "teacher": ("Ask the teacher", "Its answers to the training rows, written down for all students."),
+    "teacher": ("Ask the teacher", "Its answers, written down for all students to learn from."),
     "vocabulary": ("Try a vocabulary", "What a student loses on words that no training text holds."),
     "analyze": ("Analyze", "Where the teacher's parameters lie, and what smaller structures would cost."),
     "trial": ("Try", "A short training shows what a structure can keep, before one is built in full."),

@@ -163,7 +163,9 @@ def image_recipe(headless_vit: Path, digits: Path) -> Recipe:
             importance_rows=64, recovery=RecoveryConfig(epochs=8.0, learning_rate=2e-3, evaluations=2)
         ),
         quantize=QuantizeConfig(calibration_rows=32),
-        search=SearchConfig(min_trials=1, max_trials=1, trial_rows=200, max_attempts=1),
+        search=SearchConfig(
+            candidates=("tiny", "small"), min_trials=1, max_trials=1, trial_rows=200, max_attempts=1
+        ),
         validate=ValidateConfig(inputs=8, rounds=10, resamples=200, min_agreement=0.5),
     )
 

@@ -74,6 +74,7 @@ def question_recipe(recipe: Recipe, asked: Path) -> Recipe:
         recipe,
         task="question-answering",
         data=DataConfig(path=str(asked), max_length=28),
+        search=replace(recipe.search, candidates=("tiny", "small")),
         finetune=FinetuneConfig(epochs=10.0, learning_rate=2e-3, evaluations=2),
         prune=replace(
             recipe.prune,

@@ -71,4 +71,5 @@ def tag_recipe(recipe: Recipe, tagged: Path) -> Recipe:
         recipe,
         task="token-classification",
         data=DataConfig(path=str(tagged), max_length=16),
+        search=replace(recipe.search, candidates=("tiny", "small")),
     )

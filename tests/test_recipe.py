@@ -130,6 +130,8 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         (QuantizeConfig, {"calibration_rows": 0}, "calibration_rows is 0"),
         (QuantizeConfig, {"max_divergence": -0.1}, "max_divergence is -0.1"),
         (SearchConfig, {"max_trials": 0}, "max_trials is 0"),
+        (SearchConfig, {"candidates": ()}, r"candidates is \[\]; allowed: one or several of tiny, small,"),
+        (SearchConfig, {"candidates": ("tiny", "tiny")}, "each once"),
         (SearchConfig, {"max_attempts": 0}, "max_attempts is 0"),
         (ValidateConfig, {"rounds": 0}, "rounds is 0"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import yaml
 
@@ -22,6 +22,10 @@ from edgesmith.records import (
 )
 
 RECIPE_VERSION = 1
+
+CandidateName = Literal["tiny", "small", "medium", "large", "full"]
+CANDIDATES: tuple[CandidateName, ...] = get_args(CandidateName)
+"""Structures that a search chooses from, the smallest first."""
 
 
 def _require(condition: bool, key: str, value: object, allowed: str) -> None:
@@ -366,6 +370,7 @@ class SearchConfig:
     """Bounds of the search for a structure.
 
     Attributes:
+        candidates: the structures that come into question; each takes some seconds to be timed on this host.
         min_trials: candidates that get a short distillation in any case, as far as there are so many.
         max_trials: candidates that get one while none is expected to keep the budget.
         trial_epochs: its length.
@@ -373,6 +378,7 @@ class SearchConfig:
         max_attempts: candidates that may be built in full before the best one is handed over.
     """
 
+    candidates: tuple[CandidateName, ...] = CANDIDATES
     min_trials: int = 3
     max_trials: int = 5
     trial_epochs: float = 1.0
@@ -380,6 +386,12 @@ class SearchConfig:
     max_attempts: int = 2
 
     def __post_init__(self) -> None:
+        _require(
+            0 < len(self.candidates) == len(set(self.candidates)),
+            "search.candidates",
+            list(self.candidates),
+            f"one or several of {', '.join(CANDIDATES)}, each once",
+        )
         _require(self.max_trials >= 1, "search.max_trials", self.max_trials, "1 or more")
         _require(self.min_trials >= 1, "search.min_trials", self.min_trials, "1 or more")
         _require(self.max_attempts >= 1, "search.max_attempts", self.max_attempts, "1 or more")

@@ -16,7 +16,7 @@ from fixtures_pipeline import CHILD, FinishedRun, Listener
 from edgesmith.cli.evaluation import evaluate_bundle
 from edgesmith.errors import UnsupportedError
 from edgesmith.pipeline import compress, plan
-from edgesmith.recipe import DataConfig, Recipe
+from edgesmith.recipe import DataConfig, Recipe, SearchConfig
 from edgesmith.records import SilentProgress
 from edgesmith.runtime import load_bundle
 
@@ -122,7 +122,7 @@ def test_a_second_call_does_nothing_again(run: FinishedRun) -> None:
 
 
 def test_the_plan_counts_without_training(image_recipe: Recipe) -> None:
-    outlook = plan(image_recipe, SilentProgress())
+    outlook = plan(replace(image_recipe, search=SearchConfig()), SilentProgress())
     assert outlook.needs_finetuning
     assert outlook.candidates["full"]["macs_ratio"] == 1
 

@@ -23,7 +23,11 @@ TEXTS = [f"the zeppelin of harbour {number} is unlabelled" for number in range(5
 def mine(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
     path.write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
-    return replace(recipe, data=replace(recipe.data, unlabelled=str(path)))
+    return replace(
+        recipe,
+        data=replace(recipe.data, unlabelled=str(path)),
+        search=replace(recipe.search, candidates=("tiny", "small")),
+    )
 
 
 @pytest.fixture(scope="module")

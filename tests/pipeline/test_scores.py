@@ -40,6 +40,7 @@ def scored(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(recipe: Recipe, scored: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     mine = replace(
         recipe,
+        search=replace(recipe.search, candidates=("tiny", "small")),
         task="text-regression",
         data=DataConfig(path=str(scored), max_length=48),
         finetune=FinetuneConfig(epochs=6.0, learning_rate=2e-3, evaluations=2),

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgesmith.recipe import Budget, SearchConfig
+from edgesmith.recipe import CANDIDATES, Budget, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 from edgesmith.search.structure import (
     LADDER,
@@ -60,6 +60,12 @@ def tried(
 
 def first_built(budget: Budget, **settings: int) -> str:
     return build_order(tried(budget, **settings), budget, EFFORT, overhead_bytes=0)[0].name
+
+
+def test_the_ladder_has_the_candidates_that_are_asked_for():
+    assert tuple(LADDER) == CANDIDATES
+    rungs = ladder(MINILM, 9000, names=("full", "small"))
+    assert rungs == {name: ladder(MINILM, 9000)[name] for name in ("small", "full")}
 
 
 def test_the_ladder_rises_from_a_third_of_the_layers_to_the_whole_teacher():

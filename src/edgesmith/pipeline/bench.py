@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, shape_of
 from edgesmith.models.device import use_bf16
 from edgesmith.pipeline.modality import Modality
-from edgesmith.recipe import Recipe, TeachingConfig
+from edgesmith.recipe import CandidateName, Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Progress, Structure
 from edgesmith.runtime import TOKENIZER_NAME
 from edgesmith.runtime.judge import Answers, Judge
@@ -127,9 +128,16 @@ class Workbench:
 
     @property
     def rungs(self) -> dict[str, tuple[Structure, EncoderShape]]:
-        """The ladder of candidates under the vocabulary that students keep."""
+        """The recipe's candidates under the vocabulary that students keep."""
+        return self._ladder(self.recipe.search.candidates)
+
+    def structure(self, name: CandidateName) -> Structure:
+        """Of any candidate, whether or not it comes into question."""
+        return self._ladder((name,))[name][0]
+
+    def _ladder(self, names: Collection[CandidateName]) -> dict[str, tuple[Structure, EncoderShape]]:
         rare = self.modality.vocabulary == "letters"
-        return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare)
+        return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare, names=names)
 
     def augmentation(self, config: TeachingConfig, *, trimmed: bool) -> TextAugmentation | None:
         """What changes the training batches of a student, with its inputs whole or `trimmed`; None for nothing."""

@@ -162,6 +162,7 @@ class _Run:
             config={
                 "min_token_count": self.recipe.prune.min_token_count,
                 "vocabulary": self.bench.modality.vocabulary,
+                "candidates": self.recipe.search.candidates,
                 "runtime": self.recipe.runtimes[0],
                 "threads": self.recipe.validate.threads,
                 "host": self.host,

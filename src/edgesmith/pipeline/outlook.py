@@ -79,7 +79,12 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
     settles = opened.modality.vocabulary is not None and recipe.prune.vocabulary == "auto"
     if not opened.has_head:
         runs = {"finetune": (recipe.finetune, recipe.finetune.epochs, labelled), **runs}
-    rungs = ladder(shape, shape.vocab, rare_words=opened.modality.vocabulary == "letters")
+    rungs = ladder(
+        shape,
+        shape.vocab,
+        rare_words=opened.modality.vocabulary == "letters",
+        names=recipe.search.candidates,
+    )
     return Outlook(
         steps=(
             *(() if opened.has_head else (_finetuning(recipe.finetune.restarts),)),

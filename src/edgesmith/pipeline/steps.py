@@ -27,7 +27,7 @@ from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.bench import LOGITS, MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.recipe import TeachingConfig
+from edgesmith.recipe import CandidateName, TeachingConfig
 from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
 from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
 from edgesmith.report.load import plan_name
@@ -40,7 +40,7 @@ from edgesmith.targets import integer_dtypes
 TABLE_NAME = "logits.safetensors"
 """The teacher's, in the folder of `answer_rows`."""
 
-PROBE = "small"
+PROBE: CandidateName = "small"
 """The candidate that tries the vocabulary."""
 
 
@@ -140,8 +140,7 @@ def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
     story = f"{unseen.sum():,} of {len(unseen):,} validation rows hold words that no training text holds"
     if min(unseen.sum(), rest.sum()) < FEWEST_ROWS:
         return StepResult({"gap": None}, (f"{story}: too few of one kind to compare",))
-    structure, _ = bench.rungs[PROBE]
-    student, facts, _ = _short_training(bench, structure, "trying the vocabulary", folder)
+    student, facts, _ = _short_training(bench, bench.structure(PROBE), "trying the vocabulary", folder)
     lost = bench.lost(bench.answers(student, bench.student_validation_rows))
     gap = Gap.of(lost[unseen], lost[rest])
     return StepResult(

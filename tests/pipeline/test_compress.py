@@ -105,7 +105,7 @@ def test_the_rows_with_and_without_unseen_tokens_are_all_the_test_rows(finished:
 def test_the_candidates_say_why(finished: FinishedRun) -> None:
     rows = json.loads((finished.path / "candidates.json").read_text(encoding="utf-8"))
     candidates = {row["name"]: from_dict(Candidate, row) for row in rows}
-    assert list(candidates) == ["tiny", "small", "medium", "large", "full"]
+    assert list(candidates) == ["tiny", "small", "full"]
     assert [name for name, candidate in candidates.items() if candidate.chosen] == ["tiny"]
     assert candidates["tiny"].final_drop == finished.verdict.validation_drop
     change = "lost" if candidates["tiny"].final_drop >= 0 else "gained"

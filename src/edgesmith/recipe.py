@@ -283,6 +283,8 @@ class PruneConfig:
         vocabulary: the tokens that stay: those that the training ``texts`` use, or also all that their ``letters`` can
             write; ``auto`` takes the latter where a trial loses too much on words of no training text. Images have none.
         min_token_count: tokens seen less often in the training texts leave the vocabulary.
+        vocabulary_size: most tokens that stay, of which the rarest leave first; None for no limit. Special tokens and
+            single characters stay in any case.
         recovery: distillation from the unpruned teacher after removal.
     """
 
@@ -290,11 +292,14 @@ class PruneConfig:
     masks: Literal["ranked", "rearranged", "tuned"] = "ranked"
     vocabulary: Literal["auto", "texts", "letters"] = "auto"
     min_token_count: int = 1
+    vocabulary_size: int | None = None
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
 
     def __post_init__(self) -> None:
         _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
         _require(self.min_token_count >= 1, "prune.min_token_count", self.min_token_count, "1 or more")
+        size = self.vocabulary_size
+        _require(size is None or size >= 1, "prune.vocabulary_size", size, "1 or more tokens, or null for no limit")
 
 
 @dataclass(frozen=True, kw_only=True)

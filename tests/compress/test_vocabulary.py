@@ -207,7 +207,9 @@ def test_a_cap_below_the_floor_is_refused():
 
 def test_a_tokenizer_of_whole_words_is_refused():
     tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "word": 1}, unk_token="[UNK]"))
-    message = "of a WordLevel tokenizer is not supported; WordPiece, BPE, Unigram are. Give a model with one of"
+    message = (
+        "of a WordLevel tokenizer is not supported; WordPiece, BPE, Unigram are. Give a model with one of"
+    )
     for call in (lambda text: trim_vocabulary(text, []), lambda text: check_can_trim(text, None)):
         with pytest.raises(UnsupportedError, match=message):
             call(tokenizer.to_str())

@@ -51,7 +51,9 @@ def test_pieces_are_read_by_their_marks(pieces, piece, text, spelled, is_word):
     assert pieces.is_word(piece) is is_word
 
 
-@pytest.mark.parametrize("make", [word_pieces, prefix_bpe, suffix_bpe, byte_level_bpe, byte_fallback_bpe, unigram])
+@pytest.mark.parametrize(
+    "make", [word_pieces, prefix_bpe, suffix_bpe, byte_level_bpe, byte_fallback_bpe, unigram]
+)
 def test_a_word_is_spelled_as_the_tokenizers_model_sees_its_characters(make):
     """Of a tokenizer whose longer pieces are taken away, the pieces of a word are its spelling."""
     tokenizer, pieces = make(), pieces_of(make())

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from edgesmith.errors import UnsupportedError
 from edgesmith.models.pieces import Pieces
 
@@ -45,7 +43,7 @@ class TokenizerFile:
     """
 
     def __init__(self, text: str) -> None:
-        self._data: dict[str, Any] = json.loads(Tokenizer.from_str(text).to_str())  # one spelling of the format
+        self._data: dict[str, Any] = json.loads(text)
         self._model: dict[str, Any] = self._data["model"]
         if self._model["type"] not in KINDS:
             raise UnsupportedError(
@@ -66,7 +64,7 @@ class TokenizerFile:
     def special(self) -> set[int]:
         """Ids of added tokens, of the unknown one, and of all that post-processing and padding put in."""
         unknown = (
-            self._model["unk_id"] if self._is_unigram else self.vocab.get(self._model["unk_token"] or "")
+            self._model["unk_id"] if self._is_unigram else self.vocab.get(self._model.get("unk_token") or "")
         )
         found = {added["id"] for added in self._data["added_tokens"]} | ({unknown} - {None})
 
@@ -117,9 +115,15 @@ class TokenizerFile:
     def _parts(self) -> defaultdict[int, set[int]]:
         """Id of a piece -> ids of the halves that some merge joins to it; empty without merges."""
         parts: defaultdict[int, set[int]] = defaultdict(set)
-        for left, right in self._model.get("merges", ()):
+        for left, right in self._merges:
             parts[self.vocab[self._joined(left, right)]] |= {self.vocab[left], self.vocab[right]}
         return parts
+
+    @cached_property
+    def _merges(self) -> list[tuple[str, str]]:
+        """Of BPE, the first one first; older files have a text with a space for a pair."""
+        pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in self._model.get("merges", ()))
+        return [(left, right) for left, right in pairs]
 
     def _joined(self, left: str, right: str) -> str:
         return left + right.removeprefix(self.pieces.continuing)
@@ -144,7 +148,7 @@ class TokenizerFile:
             model["vocab"] = {piece: new_id[old] for piece, old in by_id if old in new_id}
         if "merges" in model:
             model["merges"] = [
-                pair for pair in model["merges"] if {*pair, self._joined(*pair)} <= model["vocab"].keys()
+                pair for pair in self._merges if {*pair, self._joined(*pair)} <= model["vocab"].keys()
             ]
         for added in data["added_tokens"]:
             added["id"] = new_id[added["id"]]

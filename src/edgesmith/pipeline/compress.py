@@ -161,6 +161,7 @@ class _Run:
             partial(analyze_teacher, self.bench),
             config={
                 **self._vocabulary_config,
+                "embedding": (self.recipe.prune.embedding_energy, self.recipe.prune.embedding_bytes),
                 "candidates": self.recipe.search.candidates,
                 "runtime": self.recipe.runtimes[0],
                 "threads": self.recipe.validate.threads,

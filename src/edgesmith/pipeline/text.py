@@ -90,9 +90,7 @@ class TrimmedTexts:
         pieces = Pieces.of(json.loads(self.tokenizer.backend_tokenizer.to_str()))
         tokens = self.tokenizer.convert_ids_to_tokens(list(self.trimmed.kept_ids))
         return [
-            word
-            for word, token in zip(self.trimmed.kept_ids, tokens, strict=True)
-            if pieces.is_word(token)
+            word for word, token in zip(self.trimmed.kept_ids, tokens, strict=True) if pieces.is_word(token)
         ]
 
 

@@ -58,7 +58,14 @@ def write_model(tokenizer: Tokenizer, folder: Path) -> Path:
 def modality_of(folder: Path, prune: PruneConfig | None = None) -> TextModality:
     recipe = Recipe(model=str(folder), data=DataConfig(path="rows"), prune=prune or PruneConfig())
     splits = Splits(
-        examples(TRAIN), examples(UNSEEN[:12]), examples(UNSEEN[12:]), LABELS, {}, (), True, "fingerprint"
+        train=examples(TRAIN),
+        validation=examples(UNSEEN[:12]),
+        test=examples(UNSEEN[12:]),
+        label_names=LABELS,
+        columns={},
+        notes=(),
+        test_is_held_out=True,
+        fingerprint="",
     )
     return TextModality(recipe, splits, load_classifier(str(folder)).tokenizer, 40)
 

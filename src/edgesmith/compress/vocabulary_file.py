@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from functools import cached_property
 from typing import Any
 
@@ -63,10 +64,11 @@ class TokenizerFile:
     @cached_property
     def special(self) -> set[int]:
         """Ids of added tokens, of the unknown one, and of all that post-processing and padding put in."""
-        unknown = (
-            self._model["unk_id"] if self._is_unigram else self.vocab.get(self._model.get("unk_token") or "")
-        )
-        found = {added["id"] for added in self._data["added_tokens"]} | ({unknown} - {None})
+        found: set[int] = {added["id"] for added in self._data["added_tokens"]}
+        model = self._model
+        unknown = model["unk_id"] if self._is_unigram else self.vocab.get(model.get("unk_token") or "")
+        if unknown is not None:
+            found.add(unknown)
 
         def note(token: int) -> int:
             found.add(token)
@@ -135,7 +137,7 @@ class TokenizerFile:
             kept: ascending, all of `floor` among them, and closed under `with_parts`.
         """
         new_id = {old: new for new, old in enumerate(kept)}
-        data = json.loads(json.dumps(self._data))
+        data = deepcopy(self._data)
         model = data["model"]
         if self._is_unigram:
             model["vocab"] = [model["vocab"][old] for old in kept if old < len(model["vocab"])]

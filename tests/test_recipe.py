@@ -127,6 +127,14 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         ),
         (PruneConfig, {"importance_rows": 0}, "importance_rows is 0"),
         (PruneConfig, {"min_token_count": 0}, "min_token_count is 0"),
+        (PruneConfig, {"vocabulary_size": 0}, "vocabulary_size is 0; allowed: 1 or more tokens, or null"),
+        (PruneConfig, {"embedding_energy": 1.0}, "embedding_energy is 1.0; allowed: a share between 0 and 1"),
+        (PruneConfig, {"embedding_bytes": 0}, "embedding_bytes is 0; allowed: 1 or more"),
+        (
+            PruneConfig,
+            {"embedding_energy": 0.9, "embedding_bytes": 10**6},
+            r"prune.embedding_bytes is \(0.9, 1000000\); allowed: one of them",
+        ),
         (QuantizeConfig, {"calibration_rows": 0}, "calibration_rows is 0"),
         (QuantizeConfig, {"max_divergence": -0.1}, "max_divergence is -0.1"),
         (SearchConfig, {"max_trials": 0}, "max_trials is 0"),
@@ -146,6 +154,20 @@ def test_a_general_stage_of_images_is_refused() -> None:
     text = "distill.general.data is 'corpus.txt'; allowed: null for image-classification"
     with pytest.raises(RecipeError, match=text):
         Recipe(model="m", data=DataConfig(path="d"), task="image-classification", distill=config)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("vocabulary_size", 100), ("embedding_energy", 0.9), ("embedding_bytes", 100)]
+)
+def test_a_vocabulary_of_images_is_refused(key: str, value: float) -> None:
+    text = f"prune.{key} is {value}; allowed: null for image-classification; images have no tokens"
+    with pytest.raises(RecipeError, match=text):
+        Recipe(
+            model="m",
+            data=DataConfig(path="d"),
+            task="image-classification",
+            prune=PruneConfig(**{key: value}),
+        )
 
 
 def test_a_recovery_has_no_general_stage() -> None:

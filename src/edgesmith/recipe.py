@@ -283,6 +283,12 @@ class PruneConfig:
         vocabulary: the tokens that stay: those that the training ``texts`` use, or also all that their ``letters`` can
             write; ``auto`` takes the latter where a trial loses too much on words of no training text. Images have none.
         min_token_count: tokens seen less often in the training texts leave the vocabulary.
+        vocabulary_size: most tokens that stay, of which the rarest leave first; None for no limit. Special tokens and
+            single characters stay in any case.
+        embedding_energy: word tables are factorised to the smallest rank that holds this share of the table's squared
+            singular values, in (0, 1); None leaves the rank to each candidate.
+        embedding_bytes: word tables are factorised to the largest rank whose two factors have at most so many weights,
+            bytes in INT8; likewise.
         recovery: distillation from the unpruned teacher after removal.
     """
 
@@ -290,11 +296,32 @@ class PruneConfig:
     masks: Literal["ranked", "rearranged", "tuned"] = "ranked"
     vocabulary: Literal["auto", "texts", "letters"] = "auto"
     min_token_count: int = 1
+    vocabulary_size: int | None = None
+    embedding_energy: float | None = None
+    embedding_bytes: int | None = None
     recovery: RecoveryConfig = field(default_factory=RecoveryConfig)
 
     def __post_init__(self) -> None:
         _require(self.importance_rows >= 1, "prune.importance_rows", self.importance_rows, "1 or more")
         _require(self.min_token_count >= 1, "prune.min_token_count", self.min_token_count, "1 or more")
+        size = self.vocabulary_size
+        _require(
+            size is None or size >= 1, "prune.vocabulary_size", size, "1 or more tokens, or null for no limit"
+        )
+        energy, most = self.embedding_energy, self.embedding_bytes
+        _require(
+            energy is None or 0 < energy < 1,
+            "prune.embedding_energy",
+            energy,
+            "a share between 0 and 1, such as 0.9, or null",
+        )
+        _require(most is None or most >= 1, "prune.embedding_bytes", most, "1 or more, or null")
+        _require(
+            energy is None or most is None,
+            "prune.embedding_energy and prune.embedding_bytes",
+            (energy, most),
+            "one of them, since each decides the rank; null for the other",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -471,6 +498,14 @@ class Recipe:
             self.data.unlabelled,
             f"null for {self.task}; the teacher answers texts of text-classification and {SCORED_TASK}",
         )
+        for key in ("vocabulary_size", "embedding_energy", "embedding_bytes"):
+            value = getattr(self.prune, key)
+            _require(
+                value is None or self.task != "image-classification",
+                f"prune.{key}",
+                value,
+                f"null for {self.task}; images have no tokens",
+            )
         allowed = METRICS_OF[self.task]
         _require(
             self.metric is None or self.metric in allowed,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from fixtures_images import random_pixels, tiny_compact_vit
+from fixtures_models import random_batch, tiny_compact
 from fixtures_prunable import FAMILIES, ORIGINS, answers, batch_of
 from torch import nn
 
@@ -42,6 +44,26 @@ def test_pruned_heads_and_neurons_equal_closed_gates(family, kinds):
         masked = answers(model, batch)
     torch.testing.assert_close(answers(keep_at_sites(model, kept), batch), masked, **TOLERANCE)
     assert (masked - answers(model, batch)).abs().max() > 1e-3  # and the gates are gone again
+
+
+@pytest.mark.parametrize(
+    ("make", "batch"), [(tiny_compact, random_batch()), (tiny_compact_vit, random_pixels(size=(16, 12)))]
+)
+def test_gates_of_one_change_nothing_and_a_gate_of_zero_removes_its_unit(make, batch):
+    """Of models whose layers differ in width."""
+    model = make()
+    expected = answers(model, batch)
+    gates = [torch.ones(site.units) for site in sites(model)]
+    with gated(model, unit_gates, gates):
+        torch.testing.assert_close(answers(model, batch), expected, **TOLERANCE)
+    gates[0][2] = gates[3][3] = 0  # a head of the first layer, a neuron of the second
+    with gated(model, unit_gates, gates):
+        found = answers(model, batch)
+    with torch.no_grad():
+        model.layers[0].attention.output.weight[:, 2 * 8 : 3 * 8] = 0
+        model.layers[1].ffn.output.weight[:, 3] = 0
+    torch.testing.assert_close(found, answers(model, batch), **TOLERANCE)
+    assert (found - expected).abs().max() > 1e-3
 
 
 @FAMILIES

@@ -5,38 +5,43 @@ import torch
 import torch.nn.functional as F
 from fixtures_models import HIDDEN, random_batch, tiny_compact
 
+from edgesmith.compress.gates import gated, unit_gates
 from edgesmith.compress.importance import (
     fisher_importance,
     hidden_importance,
     select_hidden,
     select_units,
 )
+from edgesmith.models.coupling import sites
 
 SLIM = {"heads_per_layer": [2, 1, 3], "ffn_per_layer": [5, 3, 4]}
 
 
-def loss_of(model, batch, row, head_gates, neuron_gates):
-    """Cross-entropy of one row, without its padding."""
+def loss_of(model, batch, row, gates=None):
+    """Cross-entropy of one row, without its padding; through gates, one a site."""
     length = int(batch["attention_mask"][row].sum())
     inputs = {
         name: batch[name][row : row + 1, :length]
         for name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    logits = model(**inputs, head_gates=head_gates, neuron_gates=neuron_gates).logits
+    every = gates or [torch.ones(site.units, dtype=model.dtype) for site in sites(model)]
+    with gated(model, unit_gates, every):
+        logits = model(**inputs).logits
     return F.cross_entropy(logits, batch["labels"][row : row + 1])
 
 
 def test_fisher_information_is_that_of_single_rows():
     model, batches = tiny_compact(**SLIM), [random_batch((7, 4, 9)), random_batch((3, 5), seed=1)]
     found = fisher_importance(model, batches)
-    expected = [torch.zeros(len(total)) for total in [*found.heads, *found.neurons]]
+    together = [units for layer in zip(found.heads, found.neurons, strict=True) for units in layer]
+    expected = [torch.zeros(len(total)) for total in together]
     for batch in batches:
         for row in range(len(batch["labels"])):
             gates = [torch.ones(len(total), requires_grad=True) for total in expected]
-            gradients = torch.autograd.grad(loss_of(model, batch, row, gates[:3], gates[3:]), gates)
+            gradients = torch.autograd.grad(loss_of(model, batch, row, gates), gates)
             for total, gradient in zip(expected, gradients, strict=True):
                 total += gradient**2
-    for ours, reference in zip([*found.heads, *found.neurons], expected, strict=True):
+    for ours, reference in zip(together, expected, strict=True):
         torch.testing.assert_close(ours, reference, rtol=1e-3, atol=1e-7)
 
 
@@ -47,9 +52,9 @@ def test_the_gradient_of_a_gate_is_the_finite_difference():
     for layer, unit in ((0, 1), (2, 2)):
         losses = []
         for sign in (1, -1):
-            gates = [torch.ones(heads, dtype=torch.float64) for heads in SLIM["heads_per_layer"]]
-            gates[layer][unit] += sign * step
-            losses.append(float(loss_of(model, batch, 0, gates, None).detach()))
+            gates = [torch.ones(site.units, dtype=torch.float64) for site in sites(model)]
+            gates[2 * layer][unit] += sign * step
+            losses.append(float(loss_of(model, batch, 0, gates).detach()))
         slope = (losses[0] - losses[1]) / (2 * step)
         assert float(found.heads[layer][unit]) == pytest.approx(slope**2, rel=1e-2)
 
@@ -111,7 +116,7 @@ def slope(model, batch, row, unit, step=1e-4):
             for norm in norms:
                 norm.weight[unit] *= 1 + sign * step
                 norm.bias[unit] *= 1 + sign * step
-            losses.append(float(loss_of(model, batch, row, None, None)))
+            losses.append(float(loss_of(model, batch, row)))
             for norm in norms:
                 norm.weight[unit] /= 1 + sign * step
                 norm.bias[unit] /= 1 + sign * step

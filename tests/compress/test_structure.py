@@ -3,42 +3,39 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fixtures_models import HIDDEN, VOCAB, logits_of, random_batch, tiny_compact, whole_compact
+from fixtures_models import HIDDEN, VOCAB, logits_of, random_batch, tiny_bert, tiny_compact, whole_compact
+from transformers import BertForMaskedLM, BertForSequenceClassification
 
+from edgesmith.compress.gates import gated, unit_gates
 from edgesmith.compress.structure import (
+    embedding_energy,
     factorise_embedding,
     fold_token_types,
+    keep_at_sites,
     keep_hidden,
     keep_layers,
     keep_positions,
     keep_tokens,
-    keep_units,
 )
-from edgesmith.models import shape_of
+from edgesmith.models import shape_of, to_compact
+from edgesmith.models.coupling import sites
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
 MAKERS = pytest.mark.parametrize("make", [tiny_compact, whole_compact])
 
 
 def units_of(model):
-    """Indices of all heads and of all neurons, by layer."""
-    shape = shape_of(model.config)
-    return [torch.arange(n) for n in shape.heads], [torch.arange(n) for n in shape.neurons]
-
-
-def gates_of(kept, whole):
-    """1 for what stays, 0 for the rest."""
-    return [torch.zeros(len(every)).index_fill(0, part, 1.0) for part, every in zip(kept, whole, strict=True)]
+    """Indices of all units, by site."""
+    return [torch.arange(site.units) for site in sites(model)]
 
 
 @MAKERS
 def test_keeping_everything_changes_nothing(make):
     model, batch = make(), random_batch()
-    heads, neurons = units_of(model)
     expected = logits_of(model, batch)
     depth = len(model.layers)
     for same in (
-        keep_units(model, heads, neurons),
+        keep_at_sites(model, units_of(model)),
         keep_layers(model, range(depth)),
         keep_tokens(model, range(VOCAB)),
         keep_positions(model, model.config.max_position_embeddings),
@@ -52,15 +49,18 @@ def test_removed_units_equal_gates_of_zero():
     model, batch = whole_compact(), random_batch()
     heads = [torch.tensor([0, 2, 3]), torch.tensor([1]), torch.tensor([0, 1, 2, 3])]
     neurons = [torch.arange(0, 48, 3), torch.arange(48), torch.tensor([5, 47])]
-    every_head, every_neuron = units_of(model)
-    smaller = keep_units(model, heads, neurons)
+    kept = [units for layer in zip(heads, neurons, strict=True) for units in layer]
+    smaller = keep_at_sites(model, kept)
     assert shape_of(smaller.config).heads == (3, 1, 4)
     assert shape_of(smaller.config).neurons == (16, 48, 2)
-    gated = logits_of(
-        model, batch, head_gates=gates_of(heads, every_head), neuron_gates=gates_of(neurons, every_neuron)
-    )
-    torch.testing.assert_close(logits_of(smaller, batch), gated, **TOLERANCE)
-    assert (gated - logits_of(model, batch)).abs().max() > 1e-2
+    gates = [
+        torch.zeros(site.units).index_fill(0, units, 1.0)
+        for site, units in zip(sites(model), kept, strict=True)
+    ]
+    with gated(model, unit_gates, gates):
+        masked = logits_of(model, batch)
+    torch.testing.assert_close(logits_of(smaller, batch), masked, **TOLERANCE)
+    assert (masked - logits_of(model, batch)).abs().max() > 1e-2
 
 
 def test_layers_stay_in_the_given_order():
@@ -149,8 +149,9 @@ def test_a_narrow_model_can_be_saved_and_cut_further(tmp_path):
     narrow.save_pretrained(tmp_path)
     again = type(narrow).from_pretrained(tmp_path).eval()
     assert torch.equal(logits_of(again, batch), logits_of(narrow, batch))
-    heads, neurons = units_of(narrow)
-    smaller = keep_units(narrow, [part[:2] for part in heads], [part[:16] for part in neurons])
+    smaller = keep_at_sites(
+        narrow, [torch.arange(min(2 if site.kind == "heads" else 16, site.units)) for site in sites(narrow)]
+    )
     assert logits_of(factorise_embedding(smaller, 4), batch).isfinite().all()
 
 
@@ -193,6 +194,40 @@ def test_the_factorisation_is_the_best_of_its_rank(rank):
     assert np.linalg.norm(table - product) == pytest.approx(np.sqrt((left_out**2).sum()), rel=1e-4)
 
 
+@MAKERS
+def test_the_energy_of_a_rank_is_what_its_factorisation_keeps(make):
+    model = make()
+    energy = embedding_energy(model)
+    table = product_of(model)
+    squares = np.linalg.svd(table, compute_uv=False) ** 2
+    np.testing.assert_allclose(energy, squares.cumsum() / squares.sum(), rtol=1e-5)
+    for rank in (3, 8):
+        kept = product_of(factorise_embedding(model, rank))
+        left = ((table - kept) ** 2).sum() / (table**2).sum()
+        assert energy[rank - 1] == pytest.approx(1 - left, rel=1e-4)
+
+
+def product_of(model):
+    """(V, H) word vectors."""
+    word, projection = model.embeddings.word.weight, model.embeddings.projection
+    return (word if projection is None else projection(word)).detach().double().numpy()
+
+
+def test_a_head_that_was_tied_to_the_word_table_is_left_behind(tmp_path):
+    """A masked language model's decoder reads the table as well; a classifier made from it has no such head."""
+    masked = BertForMaskedLM(tiny_bert().config)
+    assert masked.get_output_embeddings().weight is masked.get_input_embeddings().weight
+    masked.save_pretrained(tmp_path / "masked")
+    model = BertForSequenceClassification.from_pretrained(tmp_path / "masked").eval()
+    smaller, batch = factorise_embedding(to_compact(model), 8), random_batch()
+    assert smaller.get_output_embeddings() is None
+    smaller.save_pretrained(tmp_path / "smaller")
+    again = type(smaller).from_pretrained(tmp_path / "smaller").eval()
+    assert torch.equal(logits_of(again, batch), logits_of(smaller, batch))
+    found = torch.linalg.matrix_rank(torch.from_numpy(product_of(again)).float())
+    assert int(found) == 8
+
+
 def test_both_factors_carry_the_root_of_the_singular_values():
     model = whole_compact()
     smaller = factorise_embedding(model, 6)
@@ -229,9 +264,8 @@ def test_a_factorised_table_can_be_factorised_again():
 def test_the_given_model_is_left_alone():
     model = tiny_compact()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    heads, neurons = units_of(model)
     for smaller in (
-        keep_units(model, heads, neurons),
+        keep_at_sites(model, units_of(model)),
         keep_layers(model, [1]),
         keep_tokens(model, [0, 1]),
         keep_positions(model, 4),

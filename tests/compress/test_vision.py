@@ -8,13 +8,15 @@ import torch.nn.functional as F
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_vit
 
 from edgesmith.compress.distill import TaskLoss
+from edgesmith.compress.gates import gated, unit_gates
 from edgesmith.compress.importance import fisher_importance
 from edgesmith.compress.losses import hidden_state_loss
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers, uniform_plan
-from edgesmith.compress.structure import keep_layers, keep_units
+from edgesmith.compress.structure import keep_at_sites, keep_layers
 from edgesmith.models import to_compact_vit
+from edgesmith.models.coupling import sites
 from edgesmith.recipe import DistillConfig
 from edgesmith.records import Structure
 
@@ -36,13 +38,14 @@ def test_units_that_are_left_out_are_those_whose_gates_are_closed():
     model, batch = tiny_compact_vit(), random_pixels(size=SIZE)
     heads = [torch.tensor([0, 3]), torch.tensor([0]), torch.tensor([1, 2])]
     neurons = [torch.arange(0, 48, 2), torch.arange(16), torch.arange(5)]
-    gates = []
-    for kept, totals in ((heads, (4, 1, 3)), (neurons, (48, 16, 20))):
-        gates.append(
-            [torch.zeros(total).index_fill(0, part, 1.0) for part, total in zip(kept, totals, strict=True)]
-        )
-    wanted = image_logits(model, batch, head_gates=gates[0], neuron_gates=gates[1])
-    smaller = keep_units(model, heads, neurons)
+    kept = [units for layer in zip(heads, neurons, strict=True) for units in layer]
+    gates = [
+        torch.zeros(site.units).index_fill(0, part, 1.0)
+        for site, part in zip(sites(model), kept, strict=True)
+    ]
+    with gated(model, unit_gates, gates):
+        wanted = image_logits(model, batch)
+    smaller = keep_at_sites(model, kept)
     assert type(smaller) is type(model)
     torch.testing.assert_close(image_logits(smaller, batch), wanted, atol=1e-5, rtol=0)
 

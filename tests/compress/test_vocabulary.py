@@ -10,10 +10,10 @@ from fixtures_text import UNICODE_TEXTS, minilm_folder
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers.models import WordLevel, WordPiece
 from tokenizers.pre_tokenizers import WhitespaceSplit
 
-from edgesmith.compress.vocabulary import TrimmedVocabulary, trim_vocabulary
+from edgesmith.compress.vocabulary import TrimmedVocabulary, check_can_trim, trim_vocabulary
 from edgesmith.errors import RecipeError, UnsupportedError
 
 CORPUS = (*SENTENCES, *SECOND_SENTENCES)
@@ -194,18 +194,25 @@ def test_vowel_signs_belong_to_the_letters():
 
 def test_a_cap_below_the_floor_is_refused():
     floor = len(trim(corpus=()).kept_ids)
-    message = f"a vocabulary of {floor - 1} is below the {floor} special tokens and characters that stay. Allow at least"
+    message = (
+        f"prune.vocabulary_size is {floor - 1}; allowed: {floor} or more, the special tokens and single characters that "
+        f"stay in any case, or null for no limit. Type: --set prune.vocabulary_size={floor}$"
+    )
     with pytest.raises(RecipeError, match=message):
         trim(vocab_size=floor - 1)
+    with pytest.raises(RecipeError, match=message):
+        check_can_trim(original().to_str(), floor - 1)
+    check_can_trim(original().to_str(), floor)
 
 
-def test_a_tokenizer_that_is_not_wordpiece_is_refused():
-    data = json.loads(original().to_str())
-    data["model"] = {"type": "BPE", "vocab": {"a": 0}, "merges": []}
-    with pytest.raises(
-        UnsupportedError, match=r"a BPE tokenizer is not supported; WordPiece is. Give a model with"
-    ):
-        trim_vocabulary(json.dumps(data), [])
+def test_a_tokenizer_of_whole_words_is_refused():
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "word": 1}, unk_token="[UNK]"))
+    message = (
+        "of a WordLevel tokenizer is not supported; WordPiece, BPE, Unigram are. Give a model with one of"
+    )
+    for call in (lambda text: trim_vocabulary(text, []), lambda text: check_can_trim(text, None)):
+        with pytest.raises(UnsupportedError, match=message):
+            call(tokenizer.to_str())
 
 
 def test_a_token_that_characters_cannot_replace_stays():

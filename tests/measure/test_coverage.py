@@ -19,6 +19,7 @@ from edgesmith.measure.coverage import (
     text_coverage,
 )
 from edgesmith.measure.quality import compare
+from edgesmith.models.pieces import Pieces
 from edgesmith.records import ScriptPieces
 
 SINGLES = ["[UNK]", "a", "b", "##a", "##b"]
@@ -146,7 +147,7 @@ def test_the_script_is_that_of_the_letters(text: str, script: str | None) -> Non
 def test_pieces_of_two_characters_or_more_are_counted_by_script() -> None:
     before = ["[UNK]", "the", "##ing", "s", "##s", "λογ", "##ος", "λ", "да", "日本", "##12", "не"]
     after = ["[UNK]", "the", "s", "##s", "λ", "да", "д"]
-    assert script_pieces(before, after, "##") == (
+    assert script_pieces(before, after, Pieces(continuing="##")) == (
         ScriptPieces(script="Cyrillic", before=2, after=1),
         ScriptPieces(script="Greek", before=2, after=0),
         ScriptPieces(script="Latin", before=2, after=1),

@@ -147,7 +147,10 @@ def test_a_model_without_tokenizer_exits_2(headed: Path, tmp_path: Path) -> None
     model = Path(shutil.copytree(headed, tmp_path / "model", ignore=shutil.ignore_patterns("tok*", "vocab*")))
     (tmp_path / "rows.csv").write_text(ROWS)
     done = call("compress", model, "--data", tmp_path / "rows.csv", "-o", tmp_path / "out", "--quiet")
-    check_is_refused(done, 2, f"{model} has no fast tokenizer. Save it with tokenizer.json beside the model.")
+    check_is_refused(
+        done, 2, f"{model} has no tokenizer.json that could be read, nor files to make one from. Write it"
+    )
+    assert done.stderr.endswith(f"AutoTokenizer.from_pretrained('ORIGIN').save_pretrained('{model}')\"\n")
     assert not (tmp_path / "out").exists()
 
 

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fixtures_pipeline import FinishedRun, Listener, predictions
 from scipy.stats import spearmanr
+from transformers import AutoTokenizer
 
+from edgesmith.models import CompactBertForSequenceClassification
 from edgesmith.pipeline import compress
 from edgesmith.recipe import DataConfig, FinetuneConfig, Recipe
+from edgesmith.records import STEP_RECORD_NAME, StepRecord, read_json
 from edgesmith.runtime import load_bundle
 
 COLUMNS = ("--text-column", "text", "--pair-column", "pair")
@@ -72,6 +76,21 @@ def test_the_verdict_is_in_the_metric_of_scores(run: FinishedRun) -> None:
 def test_a_student_learns_the_teachers_scores(run: FinishedRun) -> None:
     assert run.verdict.teacher > 0.5
     assert run.verdict.agreement > 4 / np.sqrt(run.verdict.n_test)  # four standard errors of no correlation
+
+
+@torch.no_grad()
+def test_recovery_is_judged_by_the_metric_of_scores(run: FinishedRun, scored: Path) -> None:
+    (step,) = (run.path / "03-prune").iterdir()
+    model = CompactBertForSequenceClassification.from_pretrained(step / "model").eval()
+    with open(scored / "validation.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    pairs = [[row[name] for row in rows] for name in ("sentence1", "sentence2")]
+    tokenizer = AutoTokenizer.from_pretrained(step / "model")
+    batch = tokenizer(*pairs, truncation=True, max_length=48, padding=True, return_tensors="pt")
+    found, wanted = model(**batch).logits[:, 0].numpy(), [float(row["score"]) for row in rows]
+    correlation = (np.corrcoef(found, wanted)[0, 1] + spearmanr(found, wanted).statistic) / 2
+    booked = read_json(StepRecord, step / STEP_RECORD_NAME).facts["quality"]
+    assert booked == pytest.approx(correlation, abs=0.02)  # training evaluates in BF16 where the CPU has it
 
 
 def test_the_bundle_answers_with_numbers_on_its_own(run: FinishedRun) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from edgesmith.errors import RecipeError
 from edgesmith.recipe import CANDIDATES, Budget, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 from edgesmith.search.structure import (
@@ -15,6 +16,8 @@ from edgesmith.search.structure import (
     cost,
     ladder,
     misses,
+    rank_of_bytes,
+    rank_of_energy,
     try_candidates,
 )
 
@@ -87,6 +90,36 @@ def test_the_ladder_rises_from_a_third_of_the_layers_to_the_whole_teacher():
         (1536,) * 6,
     ]
     assert rungs["full"][1] == EncoderShape(**{**vars(MINILM), "vocab": 9000})
+
+
+def test_a_rank_that_is_asked_for_is_every_candidates():
+    rungs = ladder(MINILM, 9000, rank=208)
+    assert {structure.embedding_rank for structure, _ in rungs.values()} == {208}
+    assert {shape.embedding_rank for _, shape in rungs.values()} == {208}
+    for rank in (384, 400):  # as many as the table has
+        rungs = ladder(MINILM, 9000, rank=rank)
+        assert {structure.embedding_rank for structure, _ in rungs.values()} == {None}
+        assert {shape.embedding_rank for _, shape in rungs.values()} == {384}
+
+
+@pytest.mark.parametrize(("share", "rank"), [(0.2, 16), (0.5, 16), (0.51, 32), (0.9, 32), (0.99, 112)])
+def test_the_rank_of_an_energy_is_the_smallest_multiple_that_holds_it(share, rank):
+    energy = [min(0.5, 0.1 * each) if each <= 16 else 0.9 for each in range(1, 101)] + [1.0] * 20
+    assert rank_of_energy(energy, share) == rank
+    assert energy[rank - 1] >= share
+    assert rank == RANK_MULTIPLE or energy[rank - RANK_MULTIPLE - 1] < share
+
+
+@pytest.mark.parametrize(("most", "rank"), [(160_000, 16), (319_999, 16), (320_000, 32), (1_000_000, 96)])
+def test_the_rank_of_a_size_is_the_largest_multiple_that_fits(most, rank):
+    assert rank_of_bytes(9616, 384, most) == rank
+    assert rank * (9616 + 384) <= most < (rank + RANK_MULTIPLE) * (9616 + 384)
+
+
+def test_a_size_below_the_smallest_rank_is_refused():
+    message = "prune.embedding_bytes is 159999; allowed: 160000 or more, .* Type: --set prune.embedding_bytes=160000,"
+    with pytest.raises(RecipeError, match=message):
+        rank_of_bytes(9616, 384, 159_999)
 
 
 def test_the_smallest_teacher_still_has_a_ladder():

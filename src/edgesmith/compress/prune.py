@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,12 @@ from torch import Tensor
 
 from edgesmith.compress.gates import Batch
 from edgesmith.compress.importance import fisher_importance, select_units
-from edgesmith.compress.structure import Bert, Encoder, factorise_embedding, keep_at_sites, keep_tokens
+from edgesmith.compress.structure import Bert, factorise_embedding, keep_at_sites, keep_tokens
 from edgesmith.compress.tuning import tune_masks
+from edgesmith.models.compact import CompactEncoder
 from edgesmith.records import Structure
+
+Encoder = TypeVar("Encoder", bound=CompactEncoder)
 
 Rearrange = Callable[[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64]], npt.NDArray[np.int64]]
 """(units, units) Fisher information and the kept indices -> as many others."""

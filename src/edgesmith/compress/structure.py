@@ -32,7 +32,6 @@ from edgesmith.models.coupling import (
 )
 from edgesmith.models.families import shape_of
 
-Encoder = TypeVar("Encoder", bound=CompactEncoder)
 Bert = TypeVar("Bert", bound=CompactBert)
 Model = TypeVar(
     "Model",
@@ -56,16 +55,6 @@ def keep_layers(model: Model, layers: Sequence[int]) -> Model:
         }
     smaller.load_state_dict(state)
     return smaller
-
-
-def keep_units(model: Encoder, heads: Sequence[Tensor], neurons: Sequence[Tensor]) -> Encoder:
-    """The model with only some heads and FFN neurons in each layer.
-
-    Args:
-        heads: for each layer, the indices of the heads that stay.
-        neurons: for each layer, the indices of the neurons that stay.
-    """
-    return keep_at_sites(model, [kept for layer in zip(heads, neurons, strict=True) for kept in layer])
 
 
 def keep_at_sites(model: Model, kept: Sequence[Tensor]) -> Model:
@@ -176,6 +165,14 @@ def factorise_embedding(model: Bert, rank: int) -> Bert:
     factors = {"embeddings.word.weight": table @ top / scale, "embeddings.projection.weight": top * scale}
     smaller.load_state_dict(model.state_dict() | factors)
     return smaller
+
+
+def embedding_energy(model: CompactBert) -> list[float]:
+    """For each rank from 1 on, the share of the word table's squared singular values that `factorise_embedding` keeps."""
+    table = _word_table(model).double()  # (V, H)
+    values = torch.linalg.eigvalsh(table.T @ table).flip(0).clamp_min(0)  # (H,), the squares, largest first
+    shares: list[float] = (values.cumsum(0) / values.sum()).tolist()
+    return shares
 
 
 def _word_table(model: CompactBert) -> Tensor:

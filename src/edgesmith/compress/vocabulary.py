@@ -1,19 +1,19 @@
-"""Vocabulary trimming: a tokenizer that keeps the tokens a corpus uses, or more, and can still write everything else.
+"""Vocabulary trimming: a tokenizer that keeps the pieces a corpus uses, or more, and can still write everything else.
 
-A text whose tokens all stay is tokenised as before, because WordPiece takes the longest match and every longer match
-was absent before too. Other words fall apart into shorter pieces, down to single characters, which all stay.
+A text whose pieces all stay is tokenised as before: the longest match (WordPiece), the segmentation of the best score
+(Unigram) and the merge that comes first (BPE, which keeps what a piece is merged from) are found again among fewer. Other
+words fall apart into shorter pieces, down to single characters or bytes, which all stay.
 """
 
 from __future__ import annotations
 
-import json
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.compress.vocabulary_file import TokenizerFile
+from edgesmith.errors import RecipeError
+from edgesmith.models.pieces import is_letter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def trim_vocabulary(
     """Drops tokens that the corpus does not use.
 
     Args:
-        tokenizer_json: text of a WordPiece ``tokenizer.json``.
+        tokenizer_json: text of a ``tokenizer.json``, of WordPiece, BPE or Unigram.
         corpus_ids: token ids of the training texts, under the old tokenizer.
         min_count: a token seen less often than this leaves.
         vocab_size: most tokens that may stay; the rarest leave first. None for no limit.
@@ -54,93 +54,48 @@ def trim_vocabulary(
             write.
 
     Raises:
-        UnsupportedError: the tokenizer is not WordPiece.
+        UnsupportedError: a tokenizer of another kind.
         RecipeError: `vocab_size` is below what must stay (special tokens and single characters).
     """
-    data = json.loads(tokenizer_json)
-    if data["model"]["type"] != "WordPiece":
-        raise UnsupportedError(
-            f"vocabulary trimming of a {data['model']['type']} tokenizer is not supported; WordPiece is. "
-            "Give a model with a WordPiece tokenizer, as BERT and DistilBERT have."
-        )
-    vocab: dict[str, int] = data["model"]["vocab"]
+    file = TokenizerFile(tokenizer_json)
+    _check_size(file, vocab_size)
     counts = Counter(token for ids in corpus_ids for token in ids)
-    floor = _indispensable(data)
-    if vocab_size is not None and vocab_size < len(floor):
-        raise RecipeError(
-            f"a vocabulary of {vocab_size} is below the {len(floor)} special tokens and characters that stay. "
-            f"Allow at least {len(floor)}, or leave the size open."
-        )
-    used = sorted(
+    wanted = sorted(
         (token for token, count in counts.items() if count >= min_count), key=lambda token: -counts[token]
     )
     if keep_letters:
-        used += sorted(_writable(data, counts) - counts.keys())
-    room = None if vocab_size is None else vocab_size - len(floor)
-    kept = tuple(sorted(floor | set([token for token in used if token not in floor][:room])))
-    remap = {old: new for new, old in enumerate(kept)}
-    data["model"]["vocab"] = {
-        token: remap[old] for token, old in sorted(vocab.items(), key=lambda item: item[1]) if old in remap
-    }
-    for added in data["added_tokens"]:
-        added["id"] = remap[added["id"]]
-    _remap_post_processor(data.get("post_processor"), remap)
-    if data.get("padding"):
-        data["padding"]["pad_id"] = remap[data["padding"]["pad_id"]]
+        wanted += sorted(_writable(file, counts) - counts.keys())
+    kept = set(file.floor)
+    for token in wanted:
+        needed = file.with_parts([token]) - kept
+        if vocab_size is None or len(kept) + len(needed) <= vocab_size:
+            kept |= needed
+    kept_ids = tuple(sorted(kept))
     total = sum(counts.values())
     return TrimmedVocabulary(
-        tokenizer_json=json.dumps(data, ensure_ascii=False),
-        kept_ids=kept,
+        tokenizer_json=file.cut(kept_ids),
+        kept_ids=kept_ids,
         coverage=sum(counts[token] for token in kept) / total if total else 1.0,
     )
 
 
-def _indispensable(data: dict[str, Any]) -> set[int]:
-    """Ids of special tokens, of single characters, and of tokens that single characters cannot replace."""
-    vocab: dict[str, int] = data["model"]["vocab"]
-    prefix = data["model"]["continuing_subword_prefix"]
-    ids = {added["id"] for added in data["added_tokens"]} | {vocab[data["model"]["unk_token"]]}
-    for token, token_id in vocab.items():
-        piece = token.removeprefix(prefix)
-        starts = not token.startswith(prefix)
-        replaceable = all(
-            (character if starts and at == 0 else prefix + character) in vocab
-            for at, character in enumerate(piece)
+def check_can_trim(tokenizer_json: str, vocab_size: int | None) -> None:
+    """Raises what `trim_vocabulary` would raise, before any text is read."""
+    _check_size(TokenizerFile(tokenizer_json), vocab_size)
+
+
+def _check_size(file: TokenizerFile, vocab_size: int | None) -> None:
+    least = len(file.floor)
+    if vocab_size is not None and vocab_size < least:
+        raise RecipeError(
+            f"prune.vocabulary_size is {vocab_size}; allowed: {least} or more, the special tokens and single characters "
+            f"that stay in any case, or null for no limit. Type: --set prune.vocabulary_size={least}"
         )
-        if len(piece) == 1 or not replaceable:
-            ids.add(token_id)
-    return ids
 
 
-def _writable(data: dict[str, Any], used: Iterable[int]) -> set[int]:
+def _writable(file: TokenizerFile, used: Iterable[int]) -> set[int]:
     """Ids of the words and parts of words that consist of the letters, and their marks, of the `used` tokens."""
-    prefix = data["model"]["continuing_subword_prefix"]
-    pieces = {token_id: token.removeprefix(prefix) for token, token_id in data["model"]["vocab"].items()}
-    special = {added["id"] for added in data["added_tokens"]}
-    letters = {
-        character
-        for token in used
-        if token not in special
-        for character in pieces[token]
-        if is_letter(character)
-    }
-    return {token_id for token_id, piece in pieces.items() if piece and letters.issuperset(piece)}
-
-
-def is_letter(character: str) -> bool:
-    """Whether it is a letter, or a mark that belongs to one, as the vowel signs of Devanagari do."""
-    return unicodedata.category(character)[0] in "LM"
-
-
-def _remap_post_processor(processor: dict[str, Any] | None, remap: dict[int, int]) -> None:
-    """Gives the special tokens of a post-processor their new ids, in place."""
-    if processor is None:
-        return
-    for special in processor.get("special_tokens", {}).values():  # TemplateProcessing
-        special["ids"] = [remap[token] for token in special["ids"]]
-    for name in ("sep", "cls"):  # BertProcessing
-        if name in processor:
-            token, old = processor[name]
-            processor[name] = [token, remap[old]]
-    for inner in processor.get("processors", []):  # Sequence
-        _remap_post_processor(inner, remap)
+    texts = {token: file.pieces.text(piece).removeprefix(" ") for piece, token in file.vocab.items()}
+    seen = set(used) - file.special
+    letters = set(filter(is_letter, "".join(text for token, text in texts.items() if token in seen)))
+    return {token for token, text in texts.items() if text and letters.issuperset(text)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Set
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 
 from edgesmith.data import TextExamples
 from edgesmith.measure.quality import compare
+from edgesmith.models.pieces import Pieces
 from edgesmith.records import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
 from edgesmith.runtime.judge import ACCURACY, Judge
 
@@ -61,13 +63,13 @@ def measure_coverage(
         )
         for rows in (unseen, ~unseen)
     ]
-    prefix = str(before.model.continuing_subword_prefix)
+    pieces = Pieces.of(json.loads(before.to_str()))
     return VocabularyCoverage(
         validation=text_coverage(before, after, validation),
         test=text_coverage(before, after, test),
         with_unseen=groups[0],
         without_unseen=groups[1],
-        scripts=script_pieces(before.get_vocab(), after.get_vocab(), prefix),
+        scripts=script_pieces(before.get_vocab(), after.get_vocab(), pieces),
     )
 
 
@@ -116,14 +118,14 @@ def compare_group(
     )
 
 
-def script_pieces(before: Iterable[str], after: Iterable[str], prefix: str) -> tuple[ScriptPieces, ...]:
+def script_pieces(before: Iterable[str], after: Iterable[str], pieces: Pieces) -> tuple[ScriptPieces, ...]:
     """Scripts of which `before` has pieces of two characters or more, and how many `after` still has.
 
     Args:
         before, after: tokens.
-        prefix: marks a piece that continues a word, such as ``##``.
+        pieces: how they are written.
     """
-    counts = [Counter(_scripts_of_pieces(tokens, prefix)) for tokens in (before, after)]
+    counts = [Counter(_scripts_of_pieces(tokens, pieces)) for tokens in (before, after)]
     return tuple(
         ScriptPieces(script=script, before=count, after=counts[1][script])
         for script, count in sorted(counts[0].items(), key=lambda item: (-item[1], item[0]))
@@ -143,9 +145,9 @@ def script_of(word: str) -> str | None:
     return _SCRIPTS.get(name := names.pop(), name) if len(names) == 1 else None
 
 
-def _scripts_of_pieces(tokens: Iterable[str], prefix: str) -> Iterable[str]:
-    pieces = (token.removeprefix(prefix) for token in tokens)
-    return (script for piece in pieces if len(piece) > 1 and (script := script_of(piece)))
+def _scripts_of_pieces(tokens: Iterable[str], pieces: Pieces) -> Iterable[str]:
+    texts = (pieces.text(token).removeprefix(" ") for token in tokens)
+    return (script for text in texts if len(text) > 1 and (script := script_of(text)))
 
 
 def _whole(tokenizer: Tokenizer) -> Tokenizer:
@@ -156,7 +158,8 @@ def _whole(tokenizer: Tokenizer) -> Tokenizer:
 
 
 def _tokens(tokenizer: Tokenizer, rows: TextExamples) -> list[list[str]]:
-    """Tokens of each row, those of both texts of a pair together."""
+    """Tokens of each row, those of both texts of a pair together; an unknown one under its own name."""
+    names = {token_id: token for token, token_id in tokenizer.get_vocab().items()}
     sides = [rows.texts] if rows.pairs is None else [rows.texts, rows.pairs]
     encoded = [tokenizer.encode_batch(list(side), add_special_tokens=False) for side in sides]
-    return [[token for text in row for token in text.tokens] for row in zip(*encoded, strict=True)]
+    return [[names[token] for text in row for token in text.ids] for row in zip(*encoded, strict=True)]

@@ -111,9 +111,7 @@ class CompactAttention(nn.Module):
         """(B, S, width) -> (B, heads, S, head_dim)"""
         return states.view(states.shape[0], -1, self.heads, self.head_dim).transpose(1, 2)
 
-    def forward(
-        self, hidden: Tensor, mask: Tensor | None, head_gate: Tensor | None, first_only: bool
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None, first_only: bool) -> Tensor:
         query, key, value = self.qkv(hidden).split(self.width, dim=-1)  # 3 x (B, S, width)
         if first_only:
             query = query[:, :1]
@@ -122,8 +120,6 @@ class CompactAttention(nn.Module):
         if mask is not None:
             scores = scores + mask
         context = scores.softmax(dim=-1) @ value  # (B, heads, Q, head_dim)
-        if head_gate is not None:
-            context = context * head_gate[..., None, None]
         joined = context.transpose(1, 2).reshape(hidden.shape[0], -1, self.width)  # (B, Q, width)
         output: Tensor = self.output(joined)
         return output
@@ -138,9 +134,9 @@ class CompactFFN(nn.Module):
         self.activation = ACT2FN[config.hidden_act]
         self.output = nn.Linear(neurons, config.hidden_size)
 
-    def forward(self, hidden: Tensor, neuron_gate: Tensor | None) -> Tensor:
-        neurons: Tensor = self.activation(self.intermediate(hidden))  # (B, S, neurons)
-        output: Tensor = self.output(neurons if neuron_gate is None else neurons * neuron_gate)
+    def forward(self, hidden: Tensor) -> Tensor:
+        neurons = self.activation(self.intermediate(hidden))  # (B, S, neurons)
+        output: Tensor = self.output(neurons)
         return output
 
 
@@ -155,19 +151,10 @@ class CompactLayer(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        head_gate: Tensor | None = None,
-        neuron_gate: Tensor | None = None,
-        first_only: bool = False,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None, first_only: bool = False) -> Tensor:
         residual = hidden[:, :1] if first_only else hidden
-        hidden = self.attention_norm(
-            residual + self.dropout(self.attention(hidden, mask, head_gate, first_only))
-        )
-        output: Tensor = self.ffn_norm(hidden + self.dropout(self.ffn(hidden, neuron_gate)))
+        hidden = self.attention_norm(residual + self.dropout(self.attention(hidden, mask, first_only)))
+        output: Tensor = self.ffn_norm(hidden + self.dropout(self.ffn(hidden)))
         return output
 
 
@@ -187,32 +174,18 @@ class CompactEncoder(PreTrainedModel):
         layers = nn.ModuleList(self.layer_kind(config, heads, neurons) for heads, neurons in config.layers)
         self.layers = cast("Sequence[CompactLayer]", layers)  # ModuleList does not say what it holds
 
-    def encode(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        head_gates: list[Tensor] | None,
-        neuron_gates: list[Tensor] | None,
-        *,
-        is_first_enough: bool,
-    ) -> list[Tensor]:
+    def encode(self, hidden: Tensor, mask: Tensor | None, *, is_first_enough: bool) -> list[Tensor]:
         """The hidden states before the layers and after each, (B, S, H).
 
         Args:
             hidden: (B, S, H).
             mask: (B, 1, 1, S), added to the attention scores.
-            head_gates, neuron_gates: one tensor a layer, or None.
             is_first_enough: the last layer computes the first token only.
         """
         states = [hidden]
         for index, layer in enumerate(self.layers):
-            hidden = layer(
-                hidden,
-                mask,
-                head_gates[index] if head_gates else None,
-                neuron_gates[index] if neuron_gates else None,
-                first_only=is_first_enough and index == len(self.layers) - 1,
-            )
+            is_last = index == len(self.layers) - 1
+            hidden = layer(hidden, mask, first_only=is_first_enough and is_last)
             states.append(hidden)
         return states
 
@@ -245,8 +218,6 @@ class CompactBert(CompactEncoder):
         attention_mask: Tensor | None,
         token_type_ids: Tensor | None,
         position_ids: Tensor | None,
-        head_gates: list[Tensor] | None,
-        neuron_gates: list[Tensor] | None,
         *,
         is_first_enough: bool,
     ) -> list[Tensor]:
@@ -255,7 +226,7 @@ class CompactBert(CompactEncoder):
             attention_mask = torch.ones_like(input_ids)
         hidden = self.embeddings(input_ids, token_type_ids, position_ids)  # (B, S, H)
         mask = ((1.0 - attention_mask.to(hidden.dtype)) * MASK_VALUE)[:, None, None, :]  # (B, 1, 1, S)
-        return self.encode(hidden, mask, head_gates, neuron_gates, is_first_enough=is_first_enough)
+        return self.encode(hidden, mask, is_first_enough=is_first_enough)
 
 
 class CompactBertForSequenceClassification(CompactBert):
@@ -281,8 +252,6 @@ class CompactBertForSequenceClassification(CompactBert):
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool = False,
-        head_gates: list[Tensor] | None = None,
-        neuron_gates: list[Tensor] | None = None,
         **_: Any,
     ) -> SequenceClassifierOutput:
         """Logits for a batch of token ids.
@@ -294,16 +263,12 @@ class CompactBertForSequenceClassification(CompactBert):
             position_ids: (B, S), rows of the position table; 0 to S - 1 if left out.
             labels: (B,) classes or scores; adds `label_loss` to the result.
             output_hidden_states: return embeddings and every layer's output; the last layer is then computed whole.
-            head_gates: one tensor a layer, (heads,) or (B, heads), that scales each head (importance, masks).
-            neuron_gates: one tensor a layer, (neurons,) or (B, 1, neurons), that scales each FFN neuron.
         """
         states = self.encode_tokens(
             input_ids,
             attention_mask,
             token_type_ids,
             position_ids,
-            head_gates,
-            neuron_gates,
             is_first_enough=not output_hidden_states,
         )
         pooled = self.pooler_activation(self.pooler(states[-1][:, 0]))  # (B, H)
@@ -335,15 +300,13 @@ class CompactBertForTokenClassification(CompactBert):
         position_ids: Tensor | None = None,
         labels: Tensor | None = None,
         output_hidden_states: bool = False,
-        head_gates: list[Tensor] | None = None,
-        neuron_gates: list[Tensor] | None = None,
         **_: Any,
     ) -> TokenClassifierOutput:
         """Logits of every token, for a batch of token ids.
 
         Args:
             labels: (B, S) classes, -100 for tokens that do not count; adds their mean cross-entropy to the result.
-            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states, head_gates, neuron_gates: as in
+            input_ids, attention_mask, token_type_ids, position_ids, output_hidden_states: as in
                 `CompactBertForSequenceClassification`.
         """
         states = self.encode_tokens(
@@ -351,8 +314,6 @@ class CompactBertForTokenClassification(CompactBert):
             attention_mask,
             token_type_ids,
             position_ids,
-            head_gates,
-            neuron_gates,
             is_first_enough=False,
         )
         logits = self.classifier(self.dropout(states[-1]))  # (B, S, labels)

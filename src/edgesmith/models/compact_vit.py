@@ -84,18 +84,11 @@ class CompactPatchEmbeddings(nn.Module):
 class CompactVitLayer(CompactLayer):
     """Pre-norm transformer layer: x = x + attention(norm(x)); x = x + ffn(norm(x))."""
 
-    def forward(
-        self,
-        hidden: Tensor,
-        mask: Tensor | None,
-        head_gate: Tensor | None = None,
-        neuron_gate: Tensor | None = None,
-        first_only: bool = False,
-    ) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None, first_only: bool = False) -> Tensor:
         residual = hidden[:, :1] if first_only else hidden
-        attended = self.attention(self.attention_norm(hidden), mask, head_gate, first_only)
+        attended = self.attention(self.attention_norm(hidden), mask, first_only)
         hidden = residual + self.dropout(attended)
-        output: Tensor = hidden + self.dropout(self.ffn(self.ffn_norm(hidden), neuron_gate))
+        output: Tensor = hidden + self.dropout(self.ffn(self.ffn_norm(hidden)))
         return output
 
 
@@ -126,8 +119,6 @@ class CompactVitForImageClassification(CompactEncoder):
         pixel_values: Tensor,
         labels: Tensor | None = None,
         output_hidden_states: bool = False,
-        head_gates: list[Tensor] | None = None,
-        neuron_gates: list[Tensor] | None = None,
         **_: Any,
     ) -> ImageClassifierOutput:
         """Logits for a batch of images.
@@ -136,15 +127,11 @@ class CompactVitForImageClassification(CompactEncoder):
             pixel_values: (B, C, H, W).
             labels: (B,) int64; adds the cross-entropy loss to the result.
             output_hidden_states: return embeddings and every layer's output; the last layer is then computed whole.
-            head_gates: one tensor a layer, (heads,) or (B, heads), that scales each head (importance, masks).
-            neuron_gates: one tensor a layer, (neurons,) or (B, 1, neurons), that scales each FFN neuron.
         """
         pools_patches = self.config.pools_patches
         states = self.encode(
             self.embeddings(pixel_values),
             None,
-            head_gates,
-            neuron_gates,
             is_first_enough=not (output_hidden_states or pools_patches),
         )
         pooled = self.norm(states[-1] if pools_patches else states[-1][:, 0])

@@ -231,7 +231,11 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     tokenizer = _read(source, lambda: AutoTokenizer.from_pretrained(source))
     # Without any file, transformers makes a tokenizer that knows its special tokens only: every word is unknown.
     if not tokenizer.is_fast or set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise ModelError(f"{source} has no fast tokenizer. Save it with tokenizer.json beside the model.")
+        raise ModelError(
+            f"{source} has no tokenizer.json that could be read, nor files to make one from. Write it beside the model, from "
+            'the model that this one was trained from (ORIGIN). Type: python -c "from transformers import AutoTokenizer; '
+            f"AutoTokenizer.from_pretrained('ORIGIN').save_pretrained('{source}')\""
+        )
     tokenizer.backend_tokenizer.no_padding()
     tokenizer.backend_tokenizer.no_truncation()
     return tokenizer

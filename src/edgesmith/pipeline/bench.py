@@ -19,6 +19,7 @@ from transformers.utils.hub import cached_file
 
 from edgesmith.compress.augment import TextAugmentation
 from edgesmith.compress.distill import predict_logits
+from edgesmith.compress.structure import embedding_energy
 from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, shape_of
@@ -28,7 +29,7 @@ from edgesmith.recipe import CandidateName, Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Progress, Structure
 from edgesmith.runtime import TOKENIZER_NAME
 from edgesmith.runtime.judge import Answers, Judge
-from edgesmith.search.structure import ladder
+from edgesmith.search.structure import ladder, rank_of_bytes, rank_of_energy
 
 MODEL_FOLDER = "model"
 """In a step's folder: a model that `from_pretrained` opens."""
@@ -137,7 +138,8 @@ class Workbench:
 
     def _ladder(self, names: Collection[CandidateName]) -> dict[str, tuple[Structure, EncoderShape]]:
         rare = self.modality.vocabulary == "letters"
-        return ladder(self.teacher_shape, self.modality.vocabulary_size, rare_words=rare, names=names)
+        size, rank = self.modality.vocabulary_size, embedding_rank(self.modality, self.teacher)
+        return ladder(self.teacher_shape, size, rare_words=rare, rank=rank, names=names)
 
     def augmentation(self, config: TeachingConfig, *, trimmed: bool) -> TextAugmentation | None:
         """What changes the training batches of a student, with its inputs whole or `trimmed`; None for nothing."""
@@ -148,6 +150,21 @@ class Workbench:
         model: CompactEncoder = self.modality.student_kind.from_pretrained(folder)
         model.eval()
         return model
+
+
+def embedding_rank(modality: Modality, teacher: CompactEncoder) -> int | None:
+    """What the table of the tokens that students keep is factorised to; None where the recipe leaves it to candidates.
+
+    Raises:
+        RecipeError: the table is too large for the smallest rank.
+    """
+    share, most = modality.recipe.prune.embedding_energy, modality.recipe.prune.embedding_bytes
+    if share is not None:
+        trimmed, _ = modality.trim(teacher, Structure(depth=len(teacher.layers)))
+        return rank_of_energy(embedding_energy(trimmed), share)
+    if most is not None:
+        return rank_of_bytes(modality.vocabulary_size, teacher.config.hidden_size, most)
+    return None
 
 
 def model_folder(model: str, tokenizer: str | None = None) -> Path:

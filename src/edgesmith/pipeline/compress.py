@@ -160,8 +160,8 @@ class _Run:
             "01-analyze",
             partial(analyze_teacher, self.bench),
             config={
-                "min_token_count": self.recipe.prune.min_token_count,
-                "vocabulary": self.bench.modality.vocabulary,
+                **self._vocabulary_config,
+                "embedding": (self.recipe.prune.embedding_energy, self.recipe.prune.embedding_bytes),
                 "candidates": self.recipe.search.candidates,
                 "runtime": self.recipe.runtimes[0],
                 "threads": self.recipe.validate.threads,
@@ -230,6 +230,12 @@ class _Run:
         return replace(self.recipe.prune, vocabulary=vocabulary or self.recipe.prune.vocabulary)
 
     @property
+    def _vocabulary_config(self) -> dict[str, Any]:
+        """Which tokens students keep."""
+        prune = self._prune_config
+        return {name: getattr(prune, name) for name in ("min_token_count", "vocabulary_size", "vocabulary")}
+
+    @property
     def overhead_bytes(self) -> int:
         """Of the bundle beside the model."""
         files = self.bench.modality.bundle_files().values()
@@ -277,12 +283,7 @@ class _Run:
         distilled, distilled_path = self.step(
             f"02-distill/{depth}-layers",
             partial(steps.distill, bench, candidate, general and general[1]),
-            config={
-                "distill": recipe.distill,
-                "depth": depth,
-                "min_token_count": recipe.prune.min_token_count,
-                "vocabulary": bench.modality.vocabulary,
-            },
+            config={"distill": recipe.distill, "depth": depth, **self._vocabulary_config},
             parents=(*self.root, *([general[0]] if general else [])),
         )
         pruned, pruned_path = self.step(

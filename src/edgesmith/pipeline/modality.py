@@ -112,6 +112,9 @@ class Modality(ABC):
     def compact(self, model: PreTrainedModel) -> CompactEncoder:
         """A compact encoder with the model's outputs on this run's inputs."""
 
+    def check_can_trim(self) -> None:  # noqa: B027 - images have nothing to trim
+        """Raises an `EdgesmithError` where `trim` cannot do what the recipe says, as far as no row has to be read."""
+
     def trim(self, model: Any, structure: Structure) -> tuple[Any, list[str]]:
         """The model without the inputs that students do not keep, and what was removed, in words."""
         return model, []

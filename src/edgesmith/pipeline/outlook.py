@@ -8,6 +8,7 @@ from math import ceil
 from edgesmith.analyze import cost as analyze
 from edgesmith.models import shape_of
 from edgesmith.models.device import prepare_torch
+from edgesmith.pipeline.bench import embedding_rank
 from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import Recipe, TrainingConfig
 from edgesmith.records import Progress
@@ -83,6 +84,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         shape,
         shape.vocab,
         rare_words=opened.modality.vocabulary == "letters",
+        rank=embedding_rank(opened.modality, opened.modality.compact(opened.model)),
         names=recipe.search.candidates,
     )
     return Outlook(

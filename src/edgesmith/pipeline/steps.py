@@ -320,6 +320,7 @@ def _recover(
         seed=bench.recipe.seed,
         progress=bench.progress,
         title=title,
+        judge=bench.judge,
         loss=loss,
         beside=loss.beside,
     )

@@ -79,6 +79,7 @@ def open_task(recipe: Recipe) -> Opened:
     _check_runtimes(recipe)
     _check_zoo(recipe)
     opened = open_inputs(recipe)
+    opened.modality.check_can_trim()
     shape = shape_of(opened.model.config)
     for config in (recipe.distill, recipe.prune.recovery):
         check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
@@ -144,11 +145,13 @@ def _open_texts(recipe: Recipe) -> Opened:
 
 
 def _check_keeps_tokens(recipe: Recipe) -> None:
-    if recipe.prune.min_token_count > 1:
-        raise RecipeError(
-            f"prune.min_token_count is {recipe.prune.min_token_count}; allowed for {recipe.task}: 1. A student learns from "
-            "its teacher token by token, so both have to read the training texts as the same tokens."
-        )
+    count, size = recipe.prune.min_token_count, recipe.prune.vocabulary_size
+    for key, value, allowed in (("min_token_count", count, 1), ("vocabulary_size", size, None)):
+        if value != allowed:
+            raise RecipeError(
+                f"prune.{key} is {value}; allowed for {recipe.task}: {'null' if allowed is None else allowed}. A student "
+                "learns from its teacher token by token, so both have to read the training texts as the same tokens."
+            )
 
 
 def _open_tags(recipe: Recipe) -> Opened:

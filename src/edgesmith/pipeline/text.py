@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 from edgesmith.compress.augment import TextAugmentation, nearest_words, trimmed_neighbours
 from edgesmith.compress.prune import prune_embedding
 from edgesmith.compress.structure import fold_token_types, keep_positions
-from edgesmith.compress.vocabulary import TrimmedVocabulary, is_letter, trim_vocabulary
+from edgesmith.compress.vocabulary import TrimmedVocabulary, check_can_trim, trim_vocabulary
 from edgesmith.data import Splits, TextExamples
 from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.measure.baseline import bag_of_words
@@ -31,6 +32,7 @@ from edgesmith.models import (
     load_classifier,
     to_compact,
 )
+from edgesmith.models.pieces import Pieces
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import Recipe, TeachingConfig
 from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
@@ -85,11 +87,10 @@ class TrimmedTexts:
     @cached_property
     def words(self) -> list[int]:
         """Ids, under the teacher's tokenizer, of the kept tokens that are whole words."""
+        pieces = Pieces.of(json.loads(self.tokenizer.backend_tokenizer.to_str()))
         tokens = self.tokenizer.convert_ids_to_tokens(list(self.trimmed.kept_ids))
         return [
-            word
-            for word, token in zip(self.trimmed.kept_ids, tokens, strict=True)
-            if all(map(is_letter, token))
+            word for word, token in zip(self.trimmed.kept_ids, tokens, strict=True) if pieces.is_word(token)
         ]
 
 
@@ -117,7 +118,7 @@ class TextModality(Modality):
         self._neighbours: dict[Vocabulary, Tensor] = {}
         self.vocabulary = "letters" if recipe.prune.vocabulary == "letters" else "texts"
         self.has_pairs = splits.train.pairs is not None
-        self.trims_losslessly = recipe.prune.min_token_count == 1
+        self.trims_losslessly = recipe.prune.min_token_count == 1 and recipe.prune.vocabulary_size is None
 
     @property
     def can_join(self) -> bool:
@@ -169,12 +170,16 @@ class TextModality(Modality):
                 self._tokenizer.backend_tokenizer.to_str(),
                 self.lesson_rows.input_ids,
                 min_count=self.recipe.prune.min_token_count,
+                vocab_size=self.recipe.prune.vocabulary_size,
                 keep_letters=vocabulary == "letters",
             )
             self._texts[vocabulary] = TrimmedTexts(
                 self._tokenizer, trimmed, self.splits, self.lesson_rows, self.max_length, self._encoded
             )
         return self._texts[vocabulary]
+
+    def check_can_trim(self) -> None:
+        check_can_trim(self._tokenizer.backend_tokenizer.to_str(), self.recipe.prune.vocabulary_size)
 
     def rows_by_words(self) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         texts, letters = (set(self._under(name).trimmed.kept_ids) for name in VOCABULARIES)

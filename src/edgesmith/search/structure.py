@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
+from edgesmith.errors import RecipeError
 from edgesmith.recipe import CANDIDATES, Budget, CandidateName, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, Structure
 
@@ -41,11 +42,37 @@ RARE_WORDS_RANK = 3 / 4
 """Of a rung's rank where words stay that the training texts do not use: more rows, which matter less, share it (LOG.md)."""
 
 
+def rank_of_energy(energy: Sequence[float], share: float) -> int:
+    """The smallest rank, of multiples of `RANK_MULTIPLE`, that holds a share of the energy.
+
+    Args:
+        energy: for each rank from 1 on, the share that it holds.
+    """
+    needed = 1 + sum(held < share for held in energy)
+    return math.ceil(needed / RANK_MULTIPLE) * RANK_MULTIPLE
+
+
+def rank_of_bytes(vocab: int, hidden: int, most: int) -> int:
+    """The largest rank, of multiples of `RANK_MULTIPLE`, whose factors have at most so many weights.
+
+    Raises:
+        RecipeError: not even the smallest does.
+    """
+    least = RANK_MULTIPLE * (vocab + hidden)
+    if most < least:
+        raise RecipeError(
+            f"prune.embedding_bytes is {most}; allowed: {least} or more, the factors of rank {RANK_MULTIPLE} of a word table "
+            f"of {vocab} tokens. Type: --set prune.embedding_bytes={least}, or keep fewer with --set prune.vocabulary_size"
+        )
+    return most // least * RANK_MULTIPLE
+
+
 def ladder(
     teacher: EncoderShape,
     vocab: int,
     *,
     rare_words: bool = False,
+    rank: int | None = None,
     names: Collection[CandidateName] = CANDIDATES,
 ) -> dict[str, tuple[Structure, EncoderShape]]:
     """The named candidates, from the smallest to the whole teacher, each with the shape it would have.
@@ -53,28 +80,32 @@ def ladder(
     Args:
         vocab: tokens that vocabulary trimming leaves; 0 for images, which have no table to factorise either.
         rare_words: whether some of these are in no training text.
+        rank: of every candidate's word table, which stays as it is where it has no more; None takes each rung's own.
     """
     scale = RARE_WORDS_RANK if rare_words else 1.0
-    return {name: _scale(teacher, vocab, rung, scale) for name, rung in LADDER.items() if name in names}
+    asked = rank if rank is not None and rank < teacher.embedding_rank else None
+    return {
+        name: _scale(teacher, vocab, rung, _rank(teacher, rung, scale) if rank is None else asked)
+        for name, rung in LADDER.items()
+        if name in names
+    }
 
 
-def _scale(
-    teacher: EncoderShape, vocab: int, rung: Rung, rank_scale: float
-) -> tuple[Structure, EncoderShape]:
+def _rank(teacher: EncoderShape, rung: Rung, scale: float) -> int | None:
+    """Of a rung's word table; None leaves it whole."""
+    if rung.rank is None or not teacher.vocab:
+        return None
+    return max(RANK_MULTIPLE, round(teacher.hidden * rung.rank * scale / RANK_MULTIPLE) * RANK_MULTIPLE)
+
+
+def _scale(teacher: EncoderShape, vocab: int, rung: Rung, rank: int | None) -> tuple[Structure, EncoderShape]:
     layers = max(1, round(teacher.depth * rung.depth))
-    width = (
-        None
-        if rung.rank is None or not teacher.vocab
-        else max(
-            RANK_MULTIPLE, round(teacher.hidden * rung.rank * rank_scale / RANK_MULTIPLE) * RANK_MULTIPLE
-        )
-    )
     structure = Structure(
         depth=layers,
         heads=rung.heads,
         neurons=rung.neurons,
         last_neurons=rung.last_neurons,
-        embedding_rank=width,
+        embedding_rank=rank,
     )
     last = rung.neurons if rung.last_neurons is None else rung.last_neurons
     neurons = [rung.neurons] * (layers - 1) + [last]
@@ -86,7 +117,7 @@ def _scale(
             max(1, round(count * share))
             for count, share in zip(teacher.neurons[:layers], neurons, strict=True)
         ),
-        embedding_rank=width or teacher.embedding_rank,
+        embedding_rank=rank or teacher.embedding_rank,
     )
     return structure, shape
 

@@ -4,6 +4,7 @@ from edgesmith.pipeline.comparison import compare
 from edgesmith.pipeline.compress import compress
 from edgesmith.pipeline.coupled import coupled_groups
 from edgesmith.pipeline.outlook import Outlook, plan
+from edgesmith.pipeline.prediction import predict_model
 from edgesmith.pipeline.pruning import prune
 
-__all__ = ["Outlook", "compare", "compress", "coupled_groups", "plan", "prune"]
+__all__ = ["Outlook", "compare", "compress", "coupled_groups", "plan", "predict_model", "prune"]

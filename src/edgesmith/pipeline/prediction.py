@@ -1,0 +1,42 @@
+"""`edgesmith analyze`: a model's config and a device -> what is predicted."""
+
+from __future__ import annotations
+
+from edgesmith.analyze.analysis import analyze as analyze_question
+from edgesmith.analyze.analysis import ask
+from edgesmith.models.coupling import prunable_shape
+from edgesmith.models.load import load_config
+from edgesmith.records import ZOO, is_zoo_name
+from edgesmith.records.analysis import Analysis
+from edgesmith.targets import HOST, load_target
+
+
+def predict_model(
+    model: str,
+    *,
+    target: str = HOST,
+    unit: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
+    length: int | None = None,
+    deadline_ms: float | None = None,
+) -> Analysis:
+    """Costs of a model by layer, from its config alone, and its predicted latency, energy and memory on a device.
+
+    Args:
+        model: local folder, hub id, or a name of the zoo.
+        target: name of a profile, or a file of one.
+        unit, precision: None for every one that the profile knows.
+        threads: cores that compute; None for all.
+        length: of a text in tokens; None for 128.
+        deadline_ms: what has to answer in this time.
+
+    Raises:
+        RecipeError: an unknown target or unit, or a length or number of threads that is not possible.
+        UnsupportedError: a precision that the unit does not execute, or a family that is not known.
+        ModelError: no config there.
+    """
+    device = load_target(target)
+    shape = ZOO[model].shape if is_zoo_name(model) else prunable_shape(load_config(model))
+    question = ask(shape, device, length=length, unit=unit, precision=precision, threads=threads)
+    return analyze_question(question, model=model, deadline_ms=deadline_ms)

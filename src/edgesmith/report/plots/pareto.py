@@ -1,0 +1,49 @@
+"""Choices of a recommendation: published quality against predicted latency."""
+
+from __future__ import annotations
+
+from edgesmith.records.analysis import Recommendation
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, mark_limit
+from edgesmith.report.units import milliseconds
+
+_MARKERS = {"fp32": "o", "bf16": "s", "fp16": "s", "int8": "D", "int4": "^"}
+
+
+def pareto(found: Recommendation) -> Plot | None:
+    """The front in blue, the latency asked for dashed; choices without a prediction are left out."""
+    drawn = [one for one in found.choices if one.latency_ms is not None]
+    if not drawn:
+        return None
+    figure, axes = canvas(270, left=44, bottom=40, top=22)
+    axes.set_xscale("log")
+    for one in drawn:
+        colour = LIGHT["artifact"] if one.is_pareto else LIGHT["rest"]
+        axes.plot(one.latency_ms, one.quality, _MARKERS[one.precision], color=colour, markersize=7)
+    front = sorted((one.latency_ms or 0.0, one.quality) for one in drawn if one.is_pareto)
+    axes.plot(*zip(*front, strict=True), color=LIGHT["artifact"], linewidth=1, drawstyle="steps-post") if front else None
+    for one in drawn:
+        if one.is_pareto:
+            axes.annotate(
+                one.model, (one.latency_ms or 0.0, one.quality), xytext=(0, 8), textcoords="offset points", ha="center",
+                size=9, color=LIGHT["artifact"],
+            )  # fmt: skip
+    mark_limit(axes.axvline, found.max_latency_ms)
+    axes.margins(x=0.18, y=0.18)
+    axes.grid(axis="y")
+    axes.minorticks_off()
+    axes.set_xlabel(f"predicted latency in ms on {found.target}, {found.unit}")
+    axes.set_title(found.metric, loc="left", x=-0.15, size=10, color=LIGHT["muted"])
+    return finish(
+        figure,
+        name="pareto",
+        title="Quality against latency",
+        caption=(
+            "Blue: the Pareto front of what meets the latency (dashed). Circle: FP32, square: 16 bits, diamond: INT8. Quality is "
+            "published, of the model in FP32."
+        ),
+        told="; ".join(
+            f"{one.model} {one.precision} {milliseconds(one.latency_ms or 0.0)} {one.quality:g}"
+            f"{', on the front' if one.is_pareto else ''}"
+            for one in drawn
+        ),
+    )

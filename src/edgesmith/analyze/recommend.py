@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -19,6 +19,10 @@ TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression", "token
 
 GLUE, SQUAD = "GLUE", "SQuAD F1"
 
+BEST_UTILISATION = 0.75
+"""Of the roofline: the most that encoders on edge devices are reported to reach (arXiv:2601.03290). A floor that needs
+more is possible, and no recommendation."""
+
 
 def recommend(
     task: str,
@@ -31,8 +35,8 @@ def recommend(
 ) -> Recommendation:
     """Every model and precision that could be meant, the best first.
 
-    What meets the latency comes first, by published quality, then by predicted latency; what does not meet it follows,
-    the fastest first.
+    What meets the latency comes first, by published quality, then by predicted latency; then what would have to come
+    nearer to its floor than is reported of any; then what does not meet it, the fastest first.
 
     Args:
         length: of the texts in tokens.
@@ -52,7 +56,7 @@ def recommend(
         for model in ZOO.values()
         for precision in precisions
     ]
-    ranked = sorted(_with_front(choices), key=_rank)
+    ranked = sorted(_with_front(choices), key=_ranking(max_latency_ms))
     first = ask(next(iter(ZOO.values())).shape, target, length=length)
     return Recommendation(
         task=task,
@@ -131,6 +135,8 @@ def _reasons(latency_ms: float | None, basis: str, max_latency_ms: float) -> lis
     if basis == "floor":
         if times < 1:
             return [f"impossible: its floor is {1 / times:.3g} times the latency asked for"]
+        if 1 / times > BEST_UTILISATION:
+            return [f"unlikely: it takes {1 / times:.0%} of the roofline, and {BEST_UTILISATION:.0%} is the most reported"]
         return [f"possible if a runtime reaches {1 / times:.0%} of the roofline"]
     if times < 1:
         return [f"too slow: {1 / times:.3g} times the latency asked for"]
@@ -160,11 +166,18 @@ def _dominates(other: Choice, one: Choice) -> bool:
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
 
 
-def _rank(one: Choice) -> tuple[int, float, float]:
-    latency = float("inf") if one.latency_ms is None else one.latency_ms
-    if one.meets:
-        return (0, -one.quality, latency)
-    return (1 if one.meets is False else 2, latency, -one.quality)
+def _ranking(max_latency_ms: float) -> Callable[[Choice], tuple[int, float, float]]:
+    """Likely, then unlikely by quality; then too slow, and unknown, by latency."""
+
+    def rank(one: Choice) -> tuple[int, float, float]:
+        if one.latency_ms is None:
+            return (3, 0.0, -one.quality)
+        if not one.meets:
+            return (2, one.latency_ms, -one.quality)
+        is_unlikely = one.basis == "floor" and one.latency_ms > BEST_UTILISATION * max_latency_ms
+        return (int(is_unlikely), -one.quality, one.latency_ms)
+
+    return rank
 
 
 def _notes(task: str, target: Target, unit: str, ranked: Sequence[Choice]) -> list[str]:

@@ -1,5 +1,6 @@
 """ORDER: recipe -> the six steps -> verdict."""
 
+from edgesmith.pipeline.calibration import calibrate
 from edgesmith.pipeline.comparison import compare
 from edgesmith.pipeline.compress import compress
 from edgesmith.pipeline.coupled import coupled_groups
@@ -7,4 +8,4 @@ from edgesmith.pipeline.outlook import Outlook, plan
 from edgesmith.pipeline.prediction import predict_model
 from edgesmith.pipeline.pruning import prune
 
-__all__ = ["Outlook", "compare", "compress", "coupled_groups", "plan", "predict_model", "prune"]
+__all__ = ["Outlook", "calibrate", "compare", "compress", "coupled_groups", "plan", "predict_model", "prune"]

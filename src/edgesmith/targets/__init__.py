@@ -7,7 +7,7 @@ from edgesmith.targets.capabilities import (
     integer_dtypes,
     runtime_names,
 )
-from edgesmith.targets.profile import HOST, PRECISIONS, Precision, Target, Unit
+from edgesmith.targets.profile import ARCHITECTURES, HOST, PRECISIONS, Precision, Target, Unit
 from edgesmith.targets.store import (
     add_target,
     load_target,
@@ -19,6 +19,7 @@ from edgesmith.targets.store import (
 )
 
 __all__ = [
+    "ARCHITECTURES",
     "CAPABILITIES",
     "HOST",
     "PRECISIONS",

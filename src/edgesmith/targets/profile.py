@@ -12,6 +12,9 @@ from edgesmith.targets.capabilities import runtime_names
 
 HOST = "host"
 
+Architecture = Literal["x86_64", "aarch64"]
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+
 Precision = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ELEMENT_BYTES: dict[str, float] = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int4": 0.5}
@@ -117,7 +120,7 @@ class Target:
     description: str
     runtimes: tuple[str, ...]
     units: dict[str, Unit]
-    architecture: Literal["x86_64", "aarch64"] | None = None
+    architecture: Architecture | None = None
     memory: str | None = None
     memory_sizes_bytes: tuple[int, ...] | None = None
     memory_bandwidth_bytes_s: float | None = None

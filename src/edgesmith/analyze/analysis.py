@@ -9,7 +9,15 @@ from functools import cached_property
 from edgesmith.analyze.cost import parameters
 from edgesmith.analyze.limits import deadline_limits
 from edgesmith.analyze.operators import Operator, Shape, image_pixels, operators
-from edgesmith.analyze.roofline import Ceiling, activation_bytes, ceiling, expected_s, floor_s, has_rates, traffic_bytes
+from edgesmith.analyze.roofline import (
+    Ceiling,
+    activation_bytes,
+    ceiling,
+    expected_s,
+    floor_s,
+    has_rates,
+    traffic_bytes,
+)
 from edgesmith.errors import RecipeError
 from edgesmith.records import EncoderShape, Prediction
 from edgesmith.records.analysis import Analysis, Bound, LayerCost, MemoryStep, Roof, UnitPrediction
@@ -104,7 +112,9 @@ def ask(
         _check_threads(target, unit_name, threads)
     if isinstance(shape, EncoderShape) and shape.patches:
         if length is not None:
-            raise RecipeError(f"length is {length}, and the model reads images, whose length is {shape.positions}.")
+            raise RecipeError(
+                f"length is {length}, and the model reads images, whose length is {shape.positions}."
+            )
         length = shape.positions
     elif length is not None and not 1 <= length <= shape.positions:
         raise RecipeError(f"length is {length}; allowed: 1 to {shape.positions} tokens.")
@@ -125,7 +135,9 @@ def _check_threads(target: Target, name: str, threads: int) -> None:
         raise RecipeError(f"threads is {threads}; measured on {target.name!r}: {measured}.")
     most = unit.cores or threads
     if not 1 <= threads <= most:
-        raise RecipeError(f"threads is {threads}; {name} of {target.name!r} has {most} cores. Allowed: 1 to {most}.")
+        raise RecipeError(
+            f"threads is {threads}; {name} of {target.name!r} has {most} cores. Allowed: 1 to {most}."
+        )
 
 
 def analyze(question: Question, *, model: str, deadline_ms: float | None = None) -> Analysis:
@@ -159,7 +171,9 @@ def analyze(question: Question, *, model: str, deadline_ms: float | None = None)
         roof=Roof(
             macs_per_s=limits.macs_per_s,
             bytes_per_s=limits.bytes_per_s,
-            source="measured by `edgesmith targets calibrate`" if unit.rates else "published, see `targets show`",
+            source="measured by `edgesmith targets calibrate`"
+            if unit.rates
+            else "published, see `targets show`",
         ),
         timeline=tuple(_timeline(question, activation_bytes(precision, unit.kind))),
         deadlines=tuple(deadline_limits(question, deadline_ms)) if deadline_ms is not None else (),
@@ -232,7 +246,9 @@ def predict(question: Question, unit: str, precision: str) -> UnitPrediction:
     basis = ROOFLINE if expected_ms is None else FROM_RATES
 
     def prediction(name: str, value: float | None, unit_name: str, how: str) -> Prediction | None:
-        return value and Prediction(name=name, value=value, unit=unit_name, model=how, target=target.name) or None
+        return (
+            value and Prediction(name=name, value=value, unit=unit_name, model=how, target=target.name)
+        ) or None
 
     macs = sum(one.macs for one in question.operators)
     used = macs / limits.macs_per_s / latency_ms * 1e3 if limits.macs_per_s and latency_ms else None
@@ -269,7 +285,9 @@ def _bandwidth_share(question: Question, limits: Ceiling, floor_ms: float | None
 def _lacking(target: Target, unit: str, limits: Ceiling) -> list[str]:
     notes = []
     if limits.macs_per_s is None:
-        notes.append(f"no peak is published for {limits.precision} on {unit}: the floor is that of bandwidth alone")
+        notes.append(
+            f"no peak is published for {limits.precision} on {unit}: the floor is that of bandwidth alone"
+        )
     if limits.bytes_per_s is None:
         notes.append("no memory bandwidth is known: the floor is that of computing alone")
     if limits.is_empty:
@@ -293,9 +311,13 @@ def _notes(question: Question, limits: Ceiling) -> list[str]:
     if limits.keeps_weights:
         notes.append("the last-level cache holds all weights that an inference reads: none come from memory")
     elif limits.cache_bytes is None:
-        notes.append("no cache size is known: activations are taken to stay in a cache, weights to come from memory")
+        notes.append(
+            "no cache size is known: activations are taken to stay in a cache, weights to come from memory"
+        )
     if unit.rates is None:
-        notes.append("no rates were measured on it, so there is a floor only. On the device: edgesmith targets calibrate")
+        notes.append(
+            "no rates were measured on it, so there is a floor only. On the device: edgesmith targets calibrate"
+        )
     elif unit.rates.warnings:
         notes.append(f"rates were measured on a noisy machine: {'; '.join(unit.rates.warnings)}")
     if target.power_max_w is None:

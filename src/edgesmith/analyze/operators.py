@@ -117,7 +117,14 @@ def norm(part: str, rows: int, width: int, *, name: str = "residual and norm") -
     """A sum with what came before, and its norm: a scale and a bias for each unit."""
     size = rows * width
     return Operator(
-        name=name, part=part, kind="norm", rows=rows, outer=width, vector=2 * width, read=2 * size, written=size
+        name=name,
+        part=part,
+        kind="norm",
+        rows=rows,
+        outer=width,
+        vector=2 * width,
+        read=2 * size,
+        written=size,
     )
 
 

@@ -14,7 +14,12 @@ from edgesmith.records.analysis import Choice, Recommendation
 from edgesmith.targets import CAPABILITIES, Target
 from edgesmith.targets.profile import advice_for_unknown
 
-TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression", "token-classification", QUESTION_TASK)
+TEXT_TASKS: tuple[Task, ...] = (
+    "text-classification",
+    "text-regression",
+    "token-classification",
+    QUESTION_TASK,
+)
 """Those that the zoo has models for."""
 
 GLUE, SQUAD = "GLUE", "SQuAD F1"
@@ -136,7 +141,9 @@ def _reasons(latency_ms: float | None, basis: str, max_latency_ms: float) -> lis
         if times < 1:
             return [f"impossible: its floor is {1 / times:.3g} times the latency asked for"]
         if 1 / times > BEST_UTILISATION:
-            return [f"unlikely: it takes {1 / times:.0%} of the roofline, and {BEST_UTILISATION:.0%} is the most reported"]
+            return [
+                f"unlikely: it takes {1 / times:.0%} of the roofline, and {BEST_UTILISATION:.0%} is the most reported"
+            ]
         return [f"possible if a runtime reaches {1 / times:.0%} of the roofline"]
     if times < 1:
         return [f"too slow: {1 / times:.3g} times the latency asked for"]
@@ -185,7 +192,9 @@ def _notes(task: str, target: Target, unit: str, ranked: Sequence[Choice]) -> li
     if task not in ("text-classification", QUESTION_TASK):
         notes.append(f"GLUE stands in for {task}: no figure of that task is tabulated for these models")
     if any(one.basis == "floor" for one in ranked):
-        notes.append("no rates were measured on the device, so latencies are floors: measure before you decide")
+        notes.append(
+            "no rates were measured on the device, so latencies are floors: measure before you decide"
+        )
     if target.unit(unit).kind != "cpu":
         notes.append(f"edgesmith writes no bundle for {unit} of {target.name!r} yet")
     notes.append("mobilebert and mobilebert-tiny are trained, pruned, exported and timed, not compressed")

@@ -125,7 +125,5 @@ def rate_at(kernels: Sequence[KernelRate], rows: float, width: float) -> float:
     along = []
     for each in widths:
         row = sorted((kernel.rows, kernel.per_s) for kernel in kernels if kernel.width == each)
-        along.append(
-            np.interp(log(rows), [log(count) for count, _ in row], [log(rate) for _, rate in row])
-        )
+        along.append(np.interp(log(rows), [log(count) for count, _ in row], [log(rate) for _, rate in row]))
     return exp(float(np.interp(log(width), [log(each) for each in widths], along)))

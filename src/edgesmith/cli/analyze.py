@@ -23,19 +23,30 @@ _UNIT = click.option("--unit", metavar="NAME", help="Of the device, such as cpu,
 _THREADS = click.option("--threads", type=click.IntRange(min=1), help="Cores that compute; all if left out.")
 _LENGTH = click.option("--length", type=int, help="Length of the text in tokens; 128 if left out.")
 _OUTPUT = click.option(
-    "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder for a page, Markdown and plots."
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for a page, Markdown and plots.",
 )
 
 
 @click.command()
 @click.argument("model")
-@click.option("--target", default=HOST, show_default=True, help="A device that `edgesmith targets` lists, or a file.")
+@click.option(
+    "--target", default=HOST, show_default=True, help="A device that `edgesmith targets` lists, or a file."
+)
 @_UNIT
-@click.option("--precision", metavar="FORMAT", help="Such as int8; every one that the unit executes if left out.")
+@click.option(
+    "--precision", metavar="FORMAT", help="Such as int8; every one that the unit executes if left out."
+)
 @_THREADS
 @_LENGTH
 @click.option(
-    "--deadline", "deadline_ms", callback=parsed(parse_deadline), metavar="TIME", help="For one inference, such as 33ms."
+    "--deadline",
+    "deadline_ms",
+    callback=parsed(parse_deadline),
+    metavar="TIME",
+    help="For one inference, such as 33ms.",
 )
 @_OUTPUT
 @talk_options

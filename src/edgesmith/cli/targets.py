@@ -73,8 +73,12 @@ def add(file: Path, as_json: bool, quiet: bool) -> None:
 
 
 @targets.command()
-@click.option("--name", default=HOST, show_default=True, help="Of the profile: `host` is this machine, everywhere.")
-@click.option("--threads", metavar="NUMBERS", help="Such as 1,2,4; powers of two up to all cores if left out.")
+@click.option(
+    "--name", default=HOST, show_default=True, help="Of the profile: `host` is this machine, everywhere."
+)
+@click.option(
+    "--threads", metavar="NUMBERS", help="Such as 1,2,4; powers of two up to all cores if left out."
+)
 @click.option(
     "-o",
     "--output",
@@ -132,7 +136,9 @@ def _rates(unit: Unit) -> Iterator[str]:
         return
     yield f"  measured {rates.date} on {rates.environment.processor}, {rates.runtime}"
     for threads in rates.threads:
-        peaks = ", ".join(f"{each} {(rates.peak(each, threads) or 0) / 1e9:.3g} GMAC/s" for each in rates.precisions)
+        peaks = ", ".join(
+            f"{each} {(rates.peak(each, threads) or 0) / 1e9:.3g} GMAC/s" for each in rates.precisions
+        )
         copied = (rates.copy_bandwidth(threads) or 0) / 1e9
         yield f"    {f'{threads} threads' if threads > 1 else '1 thread':12}{peaks}; copy {copied:.3g} GB/s"
     yield f"    launch      {1e6 * rates.call_s:.3g} us a call, {1e6 * rates.node_s:.3g} us an operator"

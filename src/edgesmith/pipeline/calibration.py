@@ -114,7 +114,9 @@ def _thread_counts(threads: Sequence[int] | None, cores: int) -> list[int]:
         return sorted({*powers, cores})
     for count in threads:
         if not 1 <= count <= cores:
-            raise RecipeError(f"threads is {count}; this process may use {cores} cores. Allowed: 1 to {cores}.")
+            raise RecipeError(
+                f"threads is {count}; this process may use {cores} cores. Allowed: 1 to {cores}."
+            )
     return sorted(set(threads))
 
 

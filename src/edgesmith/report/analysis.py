@@ -33,7 +33,11 @@ def giga(count: float) -> str:
 
 def layers(analysis: Analysis) -> Table:
     """A row a component; equal neighbours of a stack are told once."""
-    timed = [name for name in _precisions(analysis) if any(one.floor_ms.get(name) is not None for one in analysis.layers)]
+    timed = [
+        name
+        for name in _precisions(analysis)
+        if any(one.floor_ms.get(name) is not None for one in analysis.layers)
+    ]
     expected = [name for name in timed if any(name in one.expected_ms for one in analysis.layers)]
     rows = [_layer(name, one, timed, expected) for name, one in _folded(analysis.layers)]
     total = _layer("all", _total(analysis), timed, expected)
@@ -60,7 +64,18 @@ def predictions(analysis: Analysis) -> Table:
     notes = list(dict.fromkeys(f"{one.unit}: {note}." for one in analysis.predictions for note in one.notes))
     return Table(
         title="Predicted, batch 1",
-        columns=("unit", "format", "threads", "floor", "expected", "used", "memory-bound", "rate", "energy", "peak MB"),
+        columns=(
+            "unit",
+            "format",
+            "threads",
+            "floor",
+            "expected",
+            "used",
+            "memory-bound",
+            "rate",
+            "energy",
+            "peak MB",
+        ),
         align="llrrrrrrrr",
         rows=rows,
         notes=(
@@ -93,13 +108,17 @@ def memory(analysis: Analysis) -> Table:
         columns=("operator", "live"),
         align="lr",
         rows=tuple((f"{step.part}: {step.operator}", megabytes(step.live_bytes)) for step in largest),
-        notes=(f"of {counted(len(analysis.timeline), 'operator')}, in {analysis.precision}; --json has the whole timeline.",),
+        notes=(
+            f"of {counted(len(analysis.timeline), 'operator')}, in {analysis.precision}; --json has the whole timeline.",
+        ),
     )
 
 
 def not_met(analysis: Analysis) -> str | None:
     """Why a deadline cannot be met, in a sentence; None where it can, or where nothing is predicted."""
-    if not analysis.deadlines or any(one.meets for one in analysis.deadlines if one.basis == _basis(analysis)):
+    if not analysis.deadlines or any(
+        one.meets for one in analysis.deadlines if one.basis == _basis(analysis)
+    ):
         return None
     judged = [one for one in analysis.deadlines if one.basis == _basis(analysis)]
     fastest = min(
@@ -161,11 +180,15 @@ def _total(analysis: Analysis) -> LayerCost:
         intensity=macs / traffic if traffic else None,
         bound=longest.bound,
         floor_ms={
-            name: None if layers[0].floor_ms[name] is None else sum(one.floor_ms[name] or 0.0 for one in layers)
+            name: None
+            if layers[0].floor_ms[name] is None
+            else sum(one.floor_ms[name] or 0.0 for one in layers)
             for name in precisions
         },
         expected_ms={
-            name: sum(one.expected_ms[name] for one in layers) for name in precisions if name in layers[0].expected_ms
+            name: sum(one.expected_ms[name] for one in layers)
+            for name in precisions
+            if name in layers[0].expected_ms
         },
     )
 

@@ -67,6 +67,4 @@ def _html(title: str, tables: Sequence[Table], plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
     )
     page = templates.get_template("tables.html")
-    return page.render(
-        title=title, tables=tables, plots={plot.name: plot for plot in plots}, palette=PALETTE
-    )
+    return page.render(title=title, tables=tables, plots={plot.name: plot for plot in plots}, palette=PALETTE)

@@ -20,7 +20,8 @@ def pareto(found: Recommendation) -> Plot | None:
         colour = LIGHT["artifact"] if one.is_pareto else LIGHT["rest"]
         axes.plot(one.latency_ms, one.quality, _MARKERS[one.precision], color=colour, markersize=7)
     front = sorted((one.latency_ms or 0.0, one.quality) for one in drawn if one.is_pareto)
-    axes.plot(*zip(*front, strict=True), color=LIGHT["artifact"], linewidth=1, drawstyle="steps-post") if front else None
+    if front:
+        axes.plot(*zip(*front, strict=True), color=LIGHT["artifact"], linewidth=1, drawstyle="steps-post")
     for one in drawn:
         if one.is_pareto:
             axes.annotate(

@@ -51,7 +51,9 @@ def activations(analysis: Analysis) -> Plot:
     """Bytes that are alive while each operator runs."""
     live = [step.live_bytes for step in analysis.timeline]
     figure, axes = canvas(200, left=48, bottom=40, top=22)
-    axes.fill_between(range(len(live)), [each / 1e6 for each in live], step="mid", color=LIGHT["others"], linewidth=0)
+    axes.fill_between(
+        range(len(live)), [each / 1e6 for each in live], step="mid", color=LIGHT["others"], linewidth=0
+    )
     axes.set_xlim(0, max(1, len(live) - 1))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")

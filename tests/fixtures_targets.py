@@ -31,7 +31,7 @@ def formula_rates() -> Rates:
     return Rates(
         runtime="onnxruntime",
         kernels=(*linear, *others),
-        copies=(CopyRate(threads=1, bytes_per_s=1e9),),
+        copies=(CopyRate(threads=1, bytes_per_s=1e11),),
         call_s=CALL_S,
         node_s=NODE_S,
         environment=Environment(processor="p", cores=1, system="s", python="3", packages={}),

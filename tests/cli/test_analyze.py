@@ -69,6 +69,7 @@ def test_without_a_device_there_are_counts_and_the_line_to_type() -> None:
         (["analyze", "tinybert-4", "--target", "raspberry-pi-5", "--unit", "npu"], 2, "unknown unit 'npu'"),
         (["analyze", "tinybert-4", "--target", "raspberry-pi-5", "--length", "9999"], 2, "allowed: 1 to 512"),
         (["analyze", "tinybert-4", "--precision", "int8"], 3, "does not say which precisions"),
+        (["analyze", "tinybert-4", "--deadline", "33ms"], 3, "no latency of cpu on 'host' can be predicted"),
         (["analyze", "nowhere", "--target", "raspberry-pi-5"], 2, "nowhere"),
         (["analyze", "tinybert-4", "--deadline", "soon"], 2, "--deadline"),
         (

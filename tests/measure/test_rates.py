@@ -16,7 +16,7 @@ def test_the_median_of_a_call_is_what_it_takes() -> None:
         calls.append(0.0)
         time.sleep(0.01)
 
-    assert 0.01 <= median_s(run, budget_s=0.0) < 0.1
+    assert 0.01 <= median_s(run, budget_s=0.0) < 1
     assert len(calls) == WARMUP + MIN_RUNS
 
 
@@ -25,9 +25,9 @@ def test_one_slow_call_does_not_move_it() -> None:
 
     def run() -> None:
         calls.append(1)
-        time.sleep(0.2 if len(calls) == WARMUP + 2 else 0.001)
+        time.sleep(1 if len(calls) == WARMUP + 2 else 0.001)
 
-    assert median_s(run, budget_s=0.0) < 0.1
+    assert median_s(run, budget_s=0.0) < 0.5
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -18,7 +18,7 @@ from edgesmith.analyze.roofline import (
     has_rates,
     traffic_bytes,
 )
-from edgesmith.errors import RecipeError
+from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.records import EncoderShape, Prediction
 from edgesmith.records.analysis import Analysis, Bound, LayerCost, MemoryStep, Roof, UnitPrediction
 from edgesmith.targets import PRECISIONS, Target
@@ -71,7 +71,7 @@ class Question:
         """Threads of a prediction for a unit."""
         one = self.target.unit(unit)
         if self.threads:
-            return self.threads
+            return min(self.threads, one.cores or self.threads)
         return one.rates.threads[-1] if one.rates else one.cores
 
     def latency_ms(self, precision: str, unit: str | None = None) -> tuple[float | None, float | None]:
@@ -146,6 +146,9 @@ def analyze(question: Question, *, model: str, deadline_ms: float | None = None)
     Args:
         model: its name, for the record.
         deadline_ms: to be met by one inference.
+
+    Raises:
+        UnsupportedError: a deadline, and a profile that states too little to predict any latency from.
     """
     precision = _table_precision(question)
     shape, unit = question.shape, question.target.unit(question.unit_name)
@@ -157,6 +160,12 @@ def analyze(question: Question, *, model: str, deadline_ms: float | None = None)
         if each in question.executed(name)
     ]
     limits = question.ceiling(precision)
+    deadlines = () if deadline_ms is None else tuple(deadline_limits(question, deadline_ms))
+    if deadline_ms is not None and not deadlines:
+        raise UnsupportedError(
+            f"no latency of {question.unit_name} on {question.target.name!r} can be predicted, so no deadline can be held "
+            f"against it: neither peak nor bandwidth is known. Type: {advice_for_unknown(question.target)}"
+        )
     return Analysis(
         model=model,
         target=question.target.name,
@@ -176,7 +185,7 @@ def analyze(question: Question, *, model: str, deadline_ms: float | None = None)
             else "published, see `targets show`",
         ),
         timeline=tuple(_timeline(question, activation_bytes(precision, unit.kind))),
-        deadlines=tuple(deadline_limits(question, deadline_ms)) if deadline_ms is not None else (),
+        deadlines=deadlines,
         notes=tuple(_notes(question, limits)),
     )
 
@@ -245,24 +254,22 @@ def predict(question: Question, unit: str, precision: str) -> UnitPrediction:
     latency_ms = floor_ms if expected_ms is None else expected_ms
     basis = ROOFLINE if expected_ms is None else FROM_RATES
 
-    def prediction(name: str, value: float | None, unit_name: str, how: str) -> Prediction | None:
-        return (
-            value and Prediction(name=name, value=value, unit=unit_name, model=how, target=target.name)
-        ) or None
-
     macs = sum(one.macs for one in question.operators)
     used = macs / limits.macs_per_s / latency_ms * 1e3 if limits.macs_per_s and latency_ms else None
     energy = target.power_max_w * latency_ms if target.power_max_w and latency_ms else None
+    rate = 1e3 / latency_ms if latency_ms else None
     return UnitPrediction(
         unit=unit,
         precision=precision,
         threads=question.computing(unit) if target.unit(unit).kind == "cpu" else None,
         weight_bytes=round(weights),
-        floor=prediction("latency floor", floor_ms, "ms", ROOFLINE),
-        expected=prediction("latency expected", expected_ms, "ms", FROM_RATES),
-        utilisation=prediction("utilisation", used, "fraction", f"MACs at peak over latency; {basis}"),
-        energy=prediction("energy", energy, "mJ", f"highest power of the device x latency; {basis}"),
-        rate=prediction("rate", latency_ms and 1e3 / latency_ms, "1/s", f"1 / latency; {basis}"),
+        floor=_prediction(target, "latency floor", floor_ms, "ms", ROOFLINE),
+        expected=_prediction(target, "latency expected", expected_ms, "ms", FROM_RATES),
+        utilisation=_prediction(
+            target, "utilisation", used, "fraction", f"MACs at peak over latency; {basis}"
+        ),
+        energy=_prediction(target, "energy", energy, "mJ", f"highest power of the device x latency; {basis}"),
+        rate=_prediction(target, "rate", rate, "1/s", f"1 / latency; {basis}"),
         peak_memory=Prediction(
             name="peak memory",
             value=weights + live,
@@ -273,6 +280,12 @@ def predict(question: Question, unit: str, precision: str) -> UnitPrediction:
         bandwidth_share=_bandwidth_share(question, limits, floor_ms),
         notes=tuple(_lacking(target, unit, limits)),
     )
+
+
+def _prediction(target: Target, name: str, value: float | None, unit: str, how: str) -> Prediction | None:
+    if value is None:
+        return None
+    return Prediction(name=name, value=value, unit=unit, model=how, target=target.name)
 
 
 def _bandwidth_share(question: Question, limits: Ceiling, floor_ms: float | None) -> float | None:

@@ -98,7 +98,13 @@ def _precisions(target: Target, unit: str) -> list[str]:
     computed = {
         row.computes for row in CAPABILITIES if row.kind == "linear" and row.runtime in target.runtimes
     }
-    return [each for each in executed if each in computed]
+    found = [each for each in executed if each in computed]
+    if not found:
+        raise UnsupportedError(
+            f"{unit} of {target.name!r} executes {', '.join(executed)}; its runtimes, "
+            f"{', '.join(target.runtimes) or 'none'}, compute in {', '.join(sorted(computed)) or 'nothing'}."
+        )
+    return found
 
 
 def _choice(

@@ -11,12 +11,13 @@ from edgesmith.cli.options import parsed, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError
 from edgesmith.recipe import parse_deadline, parse_latency
-from edgesmith.records import METRICS_OF
+from edgesmith.records import METRICS_OF, ZOO, is_zoo_name
 from edgesmith.targets import HOST, load_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from edgesmith.analyze.operators import Shape
     from edgesmith.report.facts import Table
 
 _UNIT = click.option("--unit", metavar="NAME", help="Of the device, such as cpu, gpu or npu.")
@@ -72,18 +73,18 @@ def analyze(
       edgesmith analyze tinybert-4 --target raspberry-pi-5 --deadline 33ms
       edgesmith analyze my-model/ --target jetson-orin-nano --unit gpu --length 64 -o runs/analysis
     """
-    with working(quiet):
-        from edgesmith import pipeline
+    from edgesmith.analyze.analysis import analyze as predict
+    from edgesmith.analyze.analysis import ask
 
-        found = pipeline.predict_model(
-            model,
-            target=target,
-            unit=unit,
-            precision=precision,
-            threads=threads,
-            length=length,
-            deadline_ms=deadline_ms,
-        )
+    question = ask(
+        _shape(model, quiet),
+        load_target(target),
+        length=length,
+        unit=unit,
+        precision=precision,
+        threads=threads,
+    )
+    found = predict(question, model=model, deadline_ms=deadline_ms)
     from edgesmith.report.analysis import analysis_tables, not_met
 
     if output is not None:
@@ -146,6 +147,16 @@ def recommend(
             f"{verdict(found)}: the fastest, {fastest.model} in {fastest.precision}, takes a predicted {known}. Allow more, or "
             "give a smaller --length."
         )
+
+
+def _shape(model: str, quiet: bool) -> Shape:
+    """Of a model of the zoo without torch, which takes seconds to load."""
+    if is_zoo_name(model):
+        return ZOO[model].shape
+    with working(quiet):
+        from edgesmith import pipeline
+
+        return pipeline.model_shape(model)
 
 
 def _show(record: object, tables: Iterable[Table], as_json: bool) -> None:

@@ -147,7 +147,7 @@ def _rates(unit: Unit) -> Iterator[str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {each:,g}" for key, each in value.items())
+        return ", ".join(f"{key} {each:,.12g}" for key, each in value.items())
     if isinstance(value, tuple):
         return ", ".join(map(_text, value))
-    return f"{value:,.10g}" if isinstance(value, int | float) else str(value)
+    return f"{value:,.12g}" if isinstance(value, int | float) else str(value)

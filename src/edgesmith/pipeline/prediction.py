@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from edgesmith.analyze.analysis import analyze as analyze_question
-from edgesmith.analyze.analysis import ask
+from edgesmith.analyze.analysis import analyze, ask
+from edgesmith.analyze.operators import Shape
 from edgesmith.models.coupling import prunable_shape
 from edgesmith.models.load import load_config
 from edgesmith.records import ZOO, is_zoo_name
 from edgesmith.records.analysis import Analysis
 from edgesmith.targets import HOST, load_target
+
+
+def model_shape(model: str) -> Shape:
+    """The sizes of a model, from its config alone.
+
+    Args:
+        model: local folder, hub id, or a name of the zoo.
+
+    Raises:
+        ModelError: no config there.
+        UnsupportedError: a family that is not known.
+    """
+    return ZOO[model].shape if is_zoo_name(model) else prunable_shape(load_config(model))
 
 
 def predict_model(
@@ -21,10 +34,10 @@ def predict_model(
     length: int | None = None,
     deadline_ms: float | None = None,
 ) -> Analysis:
-    """Costs of a model by layer, from its config alone, and its predicted latency, energy and memory on a device.
+    """Costs of a model by layer, and its predicted latency, energy and memory on a device.
 
     Args:
-        model: local folder, hub id, or a name of the zoo.
+        model: as for `model_shape`.
         target: name of a profile, or a file of one.
         unit, precision: None for every one that the profile knows.
         threads: cores that compute; None for all.
@@ -37,6 +50,5 @@ def predict_model(
         ModelError: no config there.
     """
     device = load_target(target)
-    shape = ZOO[model].shape if is_zoo_name(model) else prunable_shape(load_config(model))
-    question = ask(shape, device, length=length, unit=unit, precision=precision, threads=threads)
-    return analyze_question(question, model=model, deadline_ms=deadline_ms)
+    question = ask(model_shape(model), device, length=length, unit=unit, precision=precision, threads=threads)
+    return analyze(question, model=model, deadline_ms=deadline_ms)

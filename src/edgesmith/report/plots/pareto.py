@@ -11,23 +11,27 @@ _MARKERS = {"fp32": "o", "bf16": "s", "fp16": "s", "int8": "D", "int4": "^"}
 
 def pareto(found: Recommendation) -> Plot | None:
     """The front in blue, the latency asked for dashed; choices without a prediction are left out."""
-    drawn = [one for one in found.choices if one.latency_ms is not None]
+    drawn = [(one, one.latency_ms) for one in found.choices if one.latency_ms is not None]
     if not drawn:
         return None
     figure, axes = canvas(270, left=44, bottom=40, top=22)
     axes.set_xscale("log")
-    for one in drawn:
+    for one, latency_ms in drawn:
         colour = LIGHT["artifact"] if one.is_pareto else LIGHT["rest"]
-        axes.plot(one.latency_ms, one.quality, _MARKERS[one.precision], color=colour, markersize=7)
-    front = sorted((one.latency_ms or 0.0, one.quality) for one in drawn if one.is_pareto)
-    if front:
-        axes.plot(*zip(*front, strict=True), color=LIGHT["artifact"], linewidth=1, drawstyle="steps-post")
-    for one in drawn:
-        if one.is_pareto:
-            axes.annotate(
-                one.model, (one.latency_ms or 0.0, one.quality), xytext=(0, 8), textcoords="offset points", ha="center",
-                size=9, color=LIGHT["artifact"],
-            )  # fmt: skip
+        axes.plot(latency_ms, one.quality, _MARKERS[one.precision], color=colour, markersize=7)
+    front = sorted((latency_ms, one.quality, one.model) for one, latency_ms in drawn if one.is_pareto)
+    axes.step(
+        [latency_ms for latency_ms, _, _ in front],
+        [quality for _, quality, _ in front],
+        where="post",
+        color=LIGHT["artifact"],
+        linewidth=1,
+    )
+    for latency_ms, quality, name in front:
+        axes.annotate(
+            name, (latency_ms, quality), xytext=(0, 8), textcoords="offset points", ha="center", size=9,
+            color=LIGHT["artifact"],
+        )  # fmt: skip
     mark_limit(axes.axvline, found.max_latency_ms)
     axes.margins(x=0.18, y=0.18)
     axes.grid(axis="y")
@@ -43,8 +47,8 @@ def pareto(found: Recommendation) -> Plot | None:
             "published, of the model in FP32."
         ),
         told="; ".join(
-            f"{one.model} {one.precision} {milliseconds(one.latency_ms or 0.0)} {one.quality:g}"
+            f"{one.model} {one.precision} {milliseconds(latency_ms)} {one.quality:g}"
             f"{', on the front' if one.is_pareto else ''}"
-            for one in drawn
+            for one, latency_ms in drawn
         ),
     )

@@ -13,12 +13,13 @@ _ROLES = {"attention": "attention", "FFN": "ffn", "head": "head", "bottlenecks":
 def roofline(analysis: Analysis) -> Plot | None:
     """Each component under the unit's roof: its intensity, and the rate that the predicted floor comes to."""
     peak, bandwidth = analysis.roof.macs_per_s, analysis.roof.bytes_per_s
-    drawn = [one for one in analysis.layers if one.macs and one.intensity and _rate(one, analysis.precision)]
+    points = [(one, one.intensity, _rate(one, analysis.precision)) for one in analysis.layers if one.macs]
+    drawn = [(one, intensity, rate) for one, intensity, rate in points if intensity and rate]
     if not drawn or peak is None or bandwidth is None:
         return None
     ridge = peak / bandwidth
-    intensities = [one.intensity or ridge for one in drawn]
-    low, high = min([*intensities, ridge]) / 3, max([*intensities, ridge]) * 3
+    intensities = [ridge, *(intensity for _, intensity, _ in drawn)]
+    low, high = min(intensities) / 3, max(intensities) * 3
     figure, axes = canvas(270, left=52, bottom=40, top=22)
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -27,9 +28,8 @@ def roofline(analysis: Analysis) -> Plot | None:
         [low, ridge, high], [low * bandwidth / 1e9, peak / 1e9, peak / 1e9], color=LIGHT["ink"], linewidth=1.5
     )
     axes.axvline(ridge, color=LIGHT["line"], linewidth=1)
-    for one in drawn:
-        rate = _rate(one, analysis.precision)
-        axes.plot(one.intensity, (rate or 0.0) / 1e9, "o", color=LIGHT[_role(one)], markersize=7, alpha=0.7)
+    for one, intensity, rate in drawn:
+        axes.plot(intensity, rate / 1e9, "o", color=LIGHT[_role(one)], markersize=7, alpha=0.7)
     axes.grid(axis="y")
     axes.minorticks_off()
     axes.set_xlabel("MACs for each byte of memory traffic")
@@ -43,7 +43,9 @@ def roofline(analysis: Analysis) -> Plot | None:
             f"and left of {ridge:.3g} MACs a byte the memory's bandwidth ({analysis.roof.source})."
         ),
         told=f"peak {peak / 1e9:.4g} GMAC/s, bandwidth {bandwidth / 1e9:.4g} GB/s; "
-        + "; ".join(f"{one.name} {one.intensity:.3g} MACs a byte, limit {one.bound}" for one in drawn),
+        + "; ".join(
+            f"{one.name} {intensity:.3g} MACs a byte, limit {one.bound}" for one, intensity, _ in drawn
+        ),
     )
 
 

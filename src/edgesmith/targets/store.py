@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,7 @@ def load_target(name: str) -> Target:
         raise RecipeError(
             choose_from("target", name, target_names()) + " Your own: edgesmith targets add FILE"
         )
-    text = (resources.files("edgesmith.targets") / "profiles" / f"{name}{SUFFIX}").read_text(encoding="utf-8")
-    return _parse(text, name, f"target {name!r}")
+    return _shipped(name)
 
 
 def read_target(path: Path) -> Target:
@@ -89,6 +89,12 @@ def save_target(target: Target, path: Path) -> None:
     """Writes a profile that `read_target` reads; figures that are not known are left out."""
     data = {key: value for key, value in _stated(to_dict(target)).items() if key != "name"}
     write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110))
+
+
+@cache
+def _shipped(name: str) -> Target:
+    path = resources.files("edgesmith.targets") / "profiles" / f"{name}{SUFFIX}"
+    return _parse(path.read_text(encoding="utf-8"), name, f"target {name!r}")
 
 
 def _stated(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesmith.records.analysis import Recommendation
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, mark_limit
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, mark_limit
 from edgesmith.report.units import milliseconds
 
 _MARKERS = {"fp32": "o", "bf16": "s", "fp16": "s", "int8": "D", "int4": "^"}
@@ -35,7 +35,7 @@ def pareto(found: Recommendation) -> Plot | None:
     mark_limit(axes.axvline, found.max_latency_ms)
     axes.margins(x=0.18, y=0.18)
     axes.grid(axis="y")
-    axes.minorticks_off()
+    log_ticks(axes.xaxis)
     axes.set_xlabel(f"predicted latency in ms on {found.target}, {found.unit}")
     axes.set_title(found.metric, loc="left", x=-0.15, size=10, color=LIGHT["muted"])
     return finish(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesmith.records.analysis import Analysis, LayerCost
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks
 from edgesmith.report.units import megabytes
 
 _ROLES = {"attention": "attention", "FFN": "ffn", "head": "head", "bottlenecks": "others"}
@@ -31,7 +31,8 @@ def roofline(analysis: Analysis) -> Plot | None:
     for one, intensity, rate in drawn:
         axes.plot(intensity, rate / 1e9, "o", color=LIGHT[_role(one)], markersize=7, alpha=0.7)
     axes.grid(axis="y")
-    axes.minorticks_off()
+    log_ticks(axes.xaxis)
+    log_ticks(axes.yaxis)
     axes.set_xlabel("MACs for each byte of memory traffic")
     axes.set_title("GMAC/s, predicted floor", loc="left", x=-0.18, size=10, color=LIGHT["muted"])
     return finish(

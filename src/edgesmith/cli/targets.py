@@ -94,10 +94,11 @@ def calibrate(name: str, threads: str | None, output: Path | None, as_json: bool
       edgesmith targets calibrate
       edgesmith targets calibrate --name my-board -o .     # on the board; elsewhere: edgesmith targets add my-board.yaml
     """
+    counts = _numbers(threads)
     with working(quiet) as progress:
         from edgesmith import pipeline
 
-        target = pipeline.calibrate(name, _numbers(threads), progress)
+        target = pipeline.calibrate(name, counts, progress)
     file = (output or user_folder()) / f"{target.name}.yaml"
     save_target(target, file)
     click.echo(json_text(target) if as_json else "\n".join([*_lines(target), f"wrote {file}"]))

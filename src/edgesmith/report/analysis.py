@@ -170,7 +170,9 @@ def _total(analysis: Analysis) -> LayerCost:
     """The sum of the layers; its limit is what most of the floor is spent on."""
     layers, precisions = analysis.layers, _precisions(analysis)
     traffic, macs = sum(one.traffic_bytes for one in layers), sum(one.macs for one in layers)
-    longest = max(layers, key=lambda one: one.floor_ms.get(analysis.precision) or 0.0)
+    spent = dict.fromkeys((one.bound for one in layers), 0.0)
+    for one in layers:
+        spent[one.bound] += one.floor_ms.get(analysis.precision) or 0.0
     return LayerCost(
         name="all",
         macs=macs,
@@ -178,7 +180,7 @@ def _total(analysis: Analysis) -> LayerCost:
         activation_bytes=sum(one.activation_bytes for one in layers),
         traffic_bytes=traffic,
         intensity=macs / traffic if traffic else None,
-        bound=longest.bound,
+        bound=max(spent, key=lambda bound: spent[bound]),
         floor_ms={
             name: None
             if layers[0].floor_ms[name] is None

@@ -155,11 +155,11 @@ def _folded(layers: tuple[LayerCost, ...]) -> Iterator[tuple[str, LayerCost]]:
         kind = one.name.split(" ", 2)[2] if one.name.startswith("layer ") else one.name
         groups.setdefault((kind, _figures(one)), []).append(one)
     for (kind, _), found in groups.items():
-        numbers = [one.name.split(" ", 2)[1] for one in found]
         if len(found) == 1:
             yield found[0].name, found[0]
         else:
-            yield f"{kind}, each of {len(found)} (layers {numbers[0]}-{numbers[-1]})", found[0]
+            first, last = (one.name.split(" ", 2)[1] for one in (found[0], found[-1]))
+            yield f"{kind}, each of {len(found)} (layers {first}-{last})", found[0]
 
 
 def _figures(one: LayerCost) -> tuple[object, ...]:

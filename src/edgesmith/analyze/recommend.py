@@ -89,7 +89,7 @@ def _check(task: str, target: Target, max_latency_ms: float, unit: str | None) -
         )
 
 
-def _precisions(target: Target, unit: str) -> list[str]:
+def _precisions(target: Target, unit: str) -> Sequence[str]:
     """Of a CPU those that a runtime here computes linear layers in; of another unit, those it executes."""
     one = target.unit(unit)
     executed = list(one.precisions or ())

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from edgesmith.targets.host import EnergySensor, Host, examine_host, free_memory_bytes
+from edgesmith.targets.host import (
+    EnergySensor,
+    Host,
+    cache_sizes,
+    examine_host,
+    free_memory_bytes,
+    memory_bytes,
+)
 
 
 def sensor(host: Host, name: str) -> EnergySensor:
@@ -84,3 +91,25 @@ def test_rails_of_both_jetson_drivers_are_found(rail: str, tmp_path: Path) -> No
     place(tmp_path, rail)
     found = sensor(examine_host(tmp_path, sys=tmp_path), "Jetson rails")
     assert found == EnergySensor(name="Jetson rails", is_readable=True, detail="1 of 1 readable")
+
+
+def test_caches_are_those_that_data_goes_through(tmp_path: Path) -> None:
+    for index, (level, kind, size) in enumerate(
+        [
+            ("1", "Data", "48K"),
+            ("1", "Instruction", "32K"),
+            ("2", "Unified", "2048K"),
+            ("3", "Unified", "32768K"),
+        ]
+    ):
+        for name, text in (("level", level), ("type", kind), ("size", size)):
+            path = place(tmp_path, f"devices/system/cpu/cpu0/cache/index{index}/{name}")
+            path.write_text(f"{text}\n")
+    assert cache_sizes(tmp_path) == {"l1d": 48 * 1024, "l2": 2 * 2**20, "l3": 32 * 2**20}
+    assert cache_sizes(tmp_path / "nowhere") == {}
+
+
+def test_all_memory_is_what_the_system_has(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 100 kB\nMemFree: 10 kB\nMemAvailable: 70 kB\n")
+    assert memory_bytes(tmp_path) == 100 * 1024
+    assert memory_bytes(tmp_path / "nowhere") is None

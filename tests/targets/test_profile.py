@@ -1,57 +1,153 @@
-"""Every figure of a profile has a source; what is not known is absent."""
+"""Every figure of a profile has a source; what is not known is absent and says so."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from edgesmith.errors import RecipeError
-from edgesmith.targets import Target, load_target, target_names
+from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.records import CopyRate, Environment, KernelRate, Rates
+from edgesmith.targets import HOST, Target, Unit, load_target, shipped_names
+
+NAMED = [
+    "jetson-orin-nano", "jetson-orin-nx", "jetson-agx-orin", "jetson-xavier-nx", "snapdragon-8-gen-2",
+    "snapdragon-8-gen-3", "snapdragon-8-elite", "apple-a15", "apple-a17-pro", "apple-m1", "apple-m2", "apple-m4",
+    "raspberry-pi-4", "raspberry-pi-5", "nxp-imx93", "rockchip-rk3588", "generic-x86",
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", target_names())
+def board(**changes: Any) -> Target:
+    unit = Unit(
+        kind="cpu", cores=4, clock_hz=10**9, macs_per_cycle={"fp32": 8}, precisions=("fp32", "int8"),
+        sources=dict.fromkeys(("cores", "clock_hz", "macs_per_cycle", "precisions"), "a manual"),
+    )  # fmt: skip
+    return Target(
+        **{"name": "board", "description": "a board", "runtimes": (), "units": {"cpu": unit}} | changes
+    )
+
+
+@pytest.mark.parametrize("name", shipped_names())
 def test_every_profile_loads_and_every_figure_has_a_source(name: str) -> None:
     target = load_target(name)
     assert target.name == name
-    assert set(target.sources) == set(target.figures())
-    assert all(source.strip() for source in target.sources.values())
     assert target.runtimes
+    for record in (target, *target.units.values()):
+        known = {figure for figure, value in record.figures().items() if value is not None}
+        assert known == set(record.sources)
+        assert all(text.strip() for text in (*record.sources.values(), *record.unknown.values()))
+
+
+def test_every_named_device_has_a_profile_with_an_executed_precision() -> None:
+    assert set(NAMED) <= set(shipped_names())
+    assert all(load_target(name).unit().precisions for name in NAMED)
+
+
+def test_phones_and_boards_with_accelerators_have_them() -> None:
+    for name in shipped_names():
+        kinds = {unit.kind for unit in load_target(name).units.values()}
+        assert "cpu" in kinds
+        if name.startswith(("jetson", "snapdragon", "apple")):
+            assert kinds & {"gpu", "npu"}, name
 
 
 def test_the_host_is_measured_so_its_profile_states_no_figure() -> None:
-    assert target_names()[0] == "host"
-    assert load_target("host").is_host
-    assert load_target("host").figures() == {}
-    assert [name for name in target_names() if load_target(name).is_host] == ["host"]
+    assert shipped_names()[0] == HOST
+    host = load_target(HOST)
+    assert host.is_host
+    assert {*host.figures().values(), *host.unit().figures().values()} == {None}
+    assert [name for name in shipped_names() if load_target(name).is_host] == [HOST]
 
 
 def test_raspberry_pi_5_is_what_its_product_brief_says() -> None:
     target = load_target("raspberry-pi-5")
-    assert (target.cores, target.clock_hz, target.memory) == (4, 2_400_000_000, "LPDDR4X-4267")
-    assert target.memory_bytes is None  # sold with several sizes
+    cpu = target.unit()
+    assert (cpu.cores, cpu.clock_hz, target.memory) == (4, 2_400_000_000, "LPDDR4X-4267")
+    assert target.memory_bandwidth_bytes_s == 4267e6 * 32 / 8
+    assert cpu.last_level_cache_bytes == 2 * 2**20
+    assert "supply" in target.unknown["power_max_w"]
 
 
-def test_jetson_xavier_nx_is_what_its_data_sheet_says() -> None:
-    target = load_target("jetson-xavier-nx")
-    assert (target.cores, target.clock_hz, target.memory) == (6, 1_900_000_000, "LPDDR4X-3200")
-    assert target.features is None  # the data sheet names Armv8.2 alone
+def test_jetson_figures_are_those_of_their_cores_and_clocks() -> None:
+    xavier, nano, agx = map(load_target, ("jetson-xavier-nx", "jetson-orin-nano", "jetson-agx-orin"))
+    assert xavier.memory_bandwidth_bytes_s == 128 / 8 * 2 * 1600e6
+    assert xavier.unit("gpu").peak("fp32") == pytest.approx(384 * 1100e6)
+    assert nano.unit("gpu").peak("fp32") == pytest.approx(1024 * 625e6)
+    assert nano.unit("gpu").peak("int8") == pytest.approx(20e12 / 2)
+    assert agx.unit("gpu").peak("int8") == pytest.approx(171e12 / 2 / 2)
+    assert agx.unit("npu").peak("int8") == pytest.approx(105e12 / 2 / 2)
 
 
-def test_an_unknown_name_gets_the_nearest_and_all() -> None:
+def test_a_peak_is_cores_times_clock_times_macs_a_cycle() -> None:
+    unit = board().unit()
+    assert unit.peak("fp32") == 4 * 10**9 * 8
+    assert unit.peak("fp32", threads=1) == 10**9 * 8
+    assert unit.peak("fp32", threads=9) == unit.peak("fp32")
+    assert unit.peak("int8") is None  # executed, and no rate is stated
+
+
+def test_measured_rates_go_before_stated_ones() -> None:
+    environment = Environment(processor="p", cores=2, system="s", python="3", packages={})
+    kernels = [
+        KernelRate(kind="linear", precision="fp32", threads=threads, rows=rows, width=64, per_s=1e9 * threads * rows)
+        for threads in (1, 2)
+        for rows in (1, 8)
+    ]  # fmt: skip
+    rates = Rates(
+        runtime="onnxruntime", kernels=tuple(kernels), copies=(CopyRate(threads=2, bytes_per_s=5e9),), call_s=1e-5,
+        node_s=1e-6, environment=environment, date="2026-01-01",
+    )  # fmt: skip
+    unit = Unit(kind="cpu", cores=2, sources={"cores": "this machine"}, rates=rates)
+    assert (unit.peak("fp32"), unit.peak("fp32", 1), unit.peak("int8")) == (16e9, 8e9, None)
+    assert (rates.copy_bandwidth(2), rates.copy_bandwidth(1)) == (5e9, None)
+
+
+def test_a_precision_that_is_not_executed_is_refused_with_those_that_are() -> None:
+    target = load_target("jetson-agx-orin")
+    target.check_executes("npu", "int8")
     with pytest.raises(
-        RecipeError, match=r"Did you mean 'raspberry-pi-5'.*generic-x86, host, .*raspberry-pi-4, "
+        UnsupportedError,
+        match=r"does not execute fp32; it executes fp16, int8\. fp32 is executed by: cpu, gpu",
     ):
-        load_target("rasberry-pi-5")
+        target.check_executes("npu", "fp32")
+    with pytest.raises(RecipeError, match="Did you mean 'int8'"):
+        target.check_executes("npu", "in8")
+    with pytest.raises(UnsupportedError, match=r"does not say which.*edgesmith targets calibrate"):
+        load_target(HOST).check_executes("cpu", "int8")
+
+
+def test_an_unknown_unit_gets_the_nearest() -> None:
+    with pytest.raises(RecipeError, match=r"'jetson-agx-orin': unknown unit 'gpus'\. Did you mean 'gpu'"):
+        load_target("jetson-agx-orin").unit("gpus")
 
 
 @pytest.mark.parametrize(
-    ("figures", "text"),
+    ("changes", "text"),
     [
-        ({"cores": 4}, r"figures \['cores'\], sources \[\]"),
-        ({"sources": {"cores": "a brief"}}, r"figures \[\], sources \['cores'\]"),
-        ({"cores": 0, "sources": {"cores": "a brief"}}, "cores is 0"),
+        ({"memory": "DDR4"}, r"figures \['memory'\], sources \[\]"),
+        ({"sources": {"memory": "a brief"}}, r"figures \[\], sources \['memory'\]"),
+        ({"power_max_w": 0.0, "sources": {"power_max_w": "a brief"}}, "power_max_w is 0.0"),
+        ({"power_min_w": 9.0, "power_max_w": 7.0, "sources": {"power_min_w": "a", "power_max_w": "b"}}, "at most"),
         ({"runtimes": ("onnxruntim",)}, "Did you mean 'onnxruntime'"),
+        ({"units": {}}, "units is empty"),
+        ({"unknown": {"memori": "?"}}, "Did you mean 'memory'"),
+        ({"memory": "DDR4", "sources": {"memory": "a"}, "unknown": {"memory": "?"}}, "stated and called unknown"),
+        ({"units": {"cpu": Unit(kind="cpu", cores=4)}}, r"unit 'cpu': every figure.*figures \['cores'\]"),
+        ({"units": {"cpu": Unit(kind="cpu", cores=0, sources={"cores": "a"})}}, "cores is 0"),
+        (
+            {"units": {"npu": Unit(kind="npu", macs_per_s={"int8": 1.0}, sources={"macs_per_s": "a"})}},
+            "a rate is stated for int8, which precisions does not list",
+        ),
+        (
+            {"units": {"npu": Unit(kind="npu", macs_per_s={"int9": 1.0}, sources={"macs_per_s": "a"})}},
+            "Did you mean 'int8'",
+        ),
+        (
+            {"units": {"npu": Unit(kind="npu", runtimes=("qn",), sources={"runtimes": "a"})}},
+            "Did you mean 'qnn'",
+        ),
     ],
-)
-def test_a_profile_without_sense_is_refused(figures: dict[str, object], text: str) -> None:
+)  # fmt: skip
+def test_a_profile_without_sense_is_refused(changes: dict[str, Any], text: str) -> None:
     with pytest.raises(RecipeError, match=text):
-        Target(**{"name": "board", "description": "a board", "runtimes": (), **figures})
+        board(**changes)

@@ -1,1 +1,1 @@
-"""PREDICT: what a shape costs, before anything is built."""
+"""PREDICT: what a shape costs, and what that means on a device, before anything is built."""

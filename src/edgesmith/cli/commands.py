@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from edgesmith import __version__
+from edgesmith.cli.analyze import analyze, recommend
 from edgesmith.cli.bench import bench
 from edgesmith.cli.door import Door
 from edgesmith.cli.options import (
@@ -20,11 +21,11 @@ from edgesmith.cli.options import (
 )
 from edgesmith.cli.prune import prune
 from edgesmith.cli.talk import json_text, working
+from edgesmith.cli.targets import targets
 from edgesmith.cli.zoo import compare, models
 from edgesmith.errors import BudgetError, UnsupportedError
 from edgesmith.recipe import DataConfig, Recipe
 from edgesmith.records import Verdict
-from edgesmith.targets import load_target, target_names
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -193,27 +194,6 @@ def evaluate(
 
 
 @main.command()
-@click.argument("name", required=False)
-@talk_options
-def targets(name: str | None, as_json: bool, quiet: bool) -> None:
-    """List the devices, or tell what is known of the device NAME and from where.
-
-    \b
-    Example:
-      edgesmith targets raspberry-pi-5
-    """
-    found = [load_target(each) for each in ([name] if name else target_names())]
-    if as_json:
-        click.echo(json_text(found[0] if name else found))
-        return
-    for target in found:
-        click.echo(f"{target.name:24}{target.description}  [{', '.join(target.runtimes)}]")
-    for figure, value in found[0].figures().items() if name else ():
-        text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        click.echo(f"  {figure:26}{text}  ({found[0].sources[figure]})")
-
-
-@main.command()
 @talk_options
 def doctor(as_json: bool, quiet: bool) -> None:
     """Look at this machine and at what is installed, and say what is missing.
@@ -235,6 +215,9 @@ def doctor(as_json: bool, quiet: bool) -> None:
         raise UnsupportedError(f"compress cannot run: {' '.join(found.obstacles)}")
 
 
+main.add_command(targets)
+main.add_command(analyze)
+main.add_command(recommend)
 main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)

@@ -1,9 +1,21 @@
 """ORDER: recipe -> the six steps -> verdict."""
 
+from edgesmith.pipeline.calibration import calibrate
 from edgesmith.pipeline.comparison import compare
 from edgesmith.pipeline.compress import compress
 from edgesmith.pipeline.coupled import coupled_groups
 from edgesmith.pipeline.outlook import Outlook, plan
+from edgesmith.pipeline.prediction import model_shape, predict_model
 from edgesmith.pipeline.pruning import prune
 
-__all__ = ["Outlook", "compare", "compress", "coupled_groups", "plan", "prune"]
+__all__ = [
+    "Outlook",
+    "calibrate",
+    "compare",
+    "compress",
+    "coupled_groups",
+    "model_shape",
+    "plan",
+    "predict_model",
+    "prune",
+]

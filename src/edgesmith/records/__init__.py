@@ -17,6 +17,7 @@ from edgesmith.records.plan import LayerPlan, Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
+from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -58,6 +59,7 @@ __all__ = [
     "Candidate",
     "ComparedModel",
     "Comparison",
+    "CopyRate",
     "CoupledGroup",
     "CoupledModel",
     "EncoderShape",
@@ -66,6 +68,8 @@ __all__ = [
     "FileEntry",
     "ImagePreprocessing",
     "KeptUnits",
+    "KernelKind",
+    "KernelRate",
     "Latencies",
     "LatencySample",
     "LayerPlan",
@@ -80,6 +84,7 @@ __all__ = [
     "Pruning",
     "PruningStage",
     "Published",
+    "Rates",
     "RowGroup",
     "ScriptPieces",
     "SilentProgress",

@@ -7,15 +7,34 @@ from edgesmith.targets.capabilities import (
     integer_dtypes,
     runtime_names,
 )
-from edgesmith.targets.profile import Target, load_target, target_names
+from edgesmith.targets.profile import ARCHITECTURES, HOST, PRECISIONS, Precision, Target, Unit
+from edgesmith.targets.store import (
+    add_target,
+    load_target,
+    read_target,
+    save_target,
+    shipped_names,
+    target_names,
+    user_folder,
+)
 
 __all__ = [
+    "ARCHITECTURES",
     "CAPABILITIES",
+    "HOST",
+    "PRECISIONS",
     "Capability",
+    "Precision",
     "Target",
+    "Unit",
+    "add_target",
     "capability_of",
     "integer_dtypes",
     "load_target",
+    "read_target",
     "runtime_names",
+    "save_target",
+    "shipped_names",
     "target_names",
+    "user_folder",
 ]

@@ -85,12 +85,33 @@ def _instructions(features: tuple[str, ...]) -> dict[str, bool] | None:
 
 def free_memory_bytes(proc: Path) -> int | None:
     """``MemAvailable``, which counts what caches would give back."""
+    return _meminfo(proc, "MemAvailable")
+
+
+def memory_bytes(proc: Path = Path("/proc")) -> int | None:
+    """All that the system has, free or not."""
+    return _meminfo(proc, "MemTotal")
+
+
+def _meminfo(proc: Path, key: str) -> int | None:
     try:
         lines = (proc / "meminfo").read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    kibibytes = dict(line.split(":", 1) for line in lines).get("MemAvailable")
+    kibibytes = dict(line.split(":", 1) for line in lines).get(key)
     return None if kibibytes is None else 1024 * int(kibibytes.split()[0])
+
+
+def cache_sizes(sys: Path = Path("/sys")) -> dict[str, int]:
+    """Level -> bytes of the caches that the first core reads data through; empty where the system does not tell."""
+    found = {}
+    for folder in sorted(sys.glob("devices/system/cpu/cpu0/cache/index*")):
+        level, kind, size = (
+            (folder / name).read_text(encoding="ascii").strip() for name in ("level", "type", "size")
+        )
+        if kind != "Instruction":
+            found[f"l{level}d" if kind == "Data" else f"l{level}"] = 1024 * int(size.removesuffix("K"))
+    return found
 
 
 def _rapl(sys: Path) -> EnergySensor:

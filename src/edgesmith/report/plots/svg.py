@@ -11,8 +11,9 @@ from html import escape
 
 import matplotlib.style
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from edgesmith.report.plots.palette import PALETTE
 
@@ -70,6 +71,14 @@ def canvas(
     axes.tick_params(length=0, pad=5)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     return figure, axes
+
+
+def log_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: at each power of ten, and on a short axis at 2 and 5 between them."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1,) if high / low > 1000 else (1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
 def mark_limit(line: Callable[..., object], value: float) -> None:

@@ -17,6 +17,7 @@ from edgesmith.records.plan import LayerPlan, Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
+from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeName, model_files
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -42,10 +43,12 @@ from edgesmith.records.zoo import (
 
 __all__ = [
     "ARRIVALS",
+    "DISTRIBUTION_OF",
     "MANIFEST_NAME",
     "METRICS_OF",
     "QUESTION_TASK",
     "RANDOM_WEIGHTS",
+    "RUNTIME_NAMES",
     "SCORED_TASK",
     "STEP_RECORD_NAME",
     "TAGGED_TASK",
@@ -81,6 +84,7 @@ __all__ = [
     "PruningStage",
     "Published",
     "RowGroup",
+    "RuntimeName",
     "ScriptPieces",
     "SilentProgress",
     "StepRecord",
@@ -98,6 +102,7 @@ __all__ = [
     "from_dict",
     "is_zoo_name",
     "metrics_of",
+    "model_files",
     "read_json",
     "seal_of",
     "to_dict",

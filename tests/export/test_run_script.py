@@ -19,7 +19,7 @@ from edgesmith.export.run_script import run_script, write_run_script
 from edgesmith.runtime import load_bundle
 
 # What the device has: these and the standard library.
-DEVICE_PACKAGES = ("numpy", "numpy.libs", "tokenizers", "onnxruntime")
+DEVICE_PACKAGES = ("numpy", "numpy.libs", "tokenizers", "onnxruntime", "openvino")
 TEXTS = [text for text in UNICODE_TEXTS if text.strip() and "\n" not in text]
 
 
@@ -53,6 +53,13 @@ def test_answers_equal_edgesmiths_own(small_bundle, run):
     answers = load_bundle(small_bundle).predict(TEXTS)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
     assert len({answer.label for answer in answers}) == 2
+
+
+def test_a_bundle_for_openvino_answers_with_as_little(openvino_bundle, run):
+    done = run(openvino_bundle, "--json", *TEXTS)
+    assert (done.stderr, done.returncode) == ("", 0)
+    answers = load_bundle(openvino_bundle).predict(TEXTS)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
 
 
 def test_questions_are_answered_as_edgesmith_answers_them(run, tmp_path):

@@ -32,7 +32,7 @@ from edgesmith.export import onnx_graph
 from edgesmith.export.artifact import Artifact, check_stored
 from edgesmith.export.weights import as_fp16, int8_rows
 from edgesmith.records import Plan, TensorSpec
-from edgesmith.runtime.openvino import import_openvino
+from edgesmith.runtime.openvino import import_openvino, one_line
 
 MODEL_NAME = "model.xml"
 
@@ -60,12 +60,22 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         graph = Path(folder) / "graph.onnx"
         onnx_graph.export_graph(model, graph, max_length=max_length, pairs=pairs)
-        try:
-            converted = _openvino.Core().read_model(graph)
-        except RuntimeError as problem:
-            raise ExportError(f"the model cannot be written for OpenVINO: {problem}") from problem
-        _name_products(converted)
-        _write(converted, path)
+        convert(graph, path)
+
+
+def convert(graph: Path, path: Path) -> None:
+    """Writes a graph that `onnx_graph.export_graph` wrote as OpenVINO's files.
+
+    Raises:
+        ExportError: OpenVINO does not support it; the operator is named.
+    """
+    try:
+        model = _openvino.Core().read_model(graph)
+    except RuntimeError as problem:
+        raise ExportError(f"the model cannot be written for OpenVINO: {one_line(problem)}") from problem
+    for node in model.get_ops():
+        node.set_friendly_name(node.get_friendly_name().removesuffix(_OF_GEMM))
+    _write(model, path)
 
 
 def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
@@ -105,12 +115,6 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
     stored = {entry.layer: _stored_dtype(_reader(readers, entry.layer), entry.layer) for entry in plan.layers}
     check_stored(path, plan, stored)
     return stored
-
-
-def _name_products(model: Any) -> None:
-    """Gives a module's name to the MatMul of what was a Gemm; the others have it already."""
-    for node in model.get_ops():
-        node.set_friendly_name(node.get_friendly_name().removesuffix(_OF_GEMM))
 
 
 def _by_name(model: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from edgesmith.records._schema import from_dict, read_json, to_dict, write_json,
 from edgesmith.records.bench import ARRIVALS, Bench, BenchConfig, BenchedBundle, Noise
 from edgesmith.records.comparison import ComparedModel, Comparison
 from edgesmith.records.coverage import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
-from edgesmith.records.manifest import MANIFEST_NAME, FileEntry, Manifest, TensorSpec, seal_of
+from edgesmith.records.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, FileEntry, Manifest, TensorSpec
 from edgesmith.records.measurement import (
     Environment,
     Latencies,
@@ -44,6 +44,7 @@ from edgesmith.records.zoo import (
 __all__ = [
     "ARRIVALS",
     "DISTRIBUTION_OF",
+    "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",
     "QUESTION_TASK",
@@ -104,7 +105,6 @@ __all__ = [
     "metrics_of",
     "model_files",
     "read_json",
-    "seal_of",
     "to_dict",
     "write_json",
     "write_text",

@@ -41,15 +41,15 @@ class OpenVINOSession:
         self._model_path = model_path
         properties = _properties(threads, settings or {})
         try:
-            compiled = openvino.Core().compile_model(str(model_path), "CPU", properties)
-            self._request = compiled.create_infer_request()
+            self.compiled: Any = openvino.Core().compile_model(str(model_path), "CPU", properties)
+            self._request = self.compiled.create_infer_request()
         except RuntimeError as problem:
             raise BundleError(
-                f"{model_path} cannot be loaded by OpenVINO {openvino.__version__}: {problem}. "
+                f"{model_path} cannot be loaded by OpenVINO {openvino.__version__}: {one_line(problem)}. "
                 "Export the model again, or install a newer openvino."
             ) from None
         self._lock = threading.Lock()
-        self.inputs: tuple[str, ...] = tuple(port.get_any_name() for port in compiled.inputs)
+        self.inputs: tuple[str, ...] = tuple(port.get_any_name() for port in self.compiled.inputs)
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Logits of a batch, (B, labels).
@@ -70,7 +70,9 @@ class OpenVINOSession:
                 (logits,) = self._request.infer({name: feeds[name] for name in self.inputs}).values()
         except RuntimeError as problem:
             shapes = {name: feeds[name].shape for name in self.inputs}
-            raise BundleError(f"{self._model_path} failed on inputs of shape {shapes}: {problem}.") from None
+            raise BundleError(
+                f"{self._model_path} failed on inputs of shape {shapes}: {one_line(problem)}."
+            ) from None
         return np.asarray(logits, np.float32)
 
 
@@ -82,6 +84,11 @@ def import_openvino() -> Any:
     except ModuleNotFoundError:
         raise MissingExtraError("openvino", "openvino") from None
     return openvino
+
+
+def one_line(problem: RuntimeError) -> str:
+    """What OpenVINO says, which it spreads over several lines."""
+    return " ".join(str(problem).split())
 
 
 def _properties(threads: int, settings: Mapping[str, int | str]) -> dict[str, int | str]:

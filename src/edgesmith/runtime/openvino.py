@@ -29,6 +29,9 @@ class OpenVINOSession:
         threads: of the inference; they win over those in `settings`.
         settings: what the artifact was measured with: names of `OPENVINO_SETTINGS`.
 
+    Attributes:
+        compiled: OpenVINO's own model, which tells its properties and kernels.
+
     Raises:
         BundleError: the model cannot be loaded, or a setting is unknown.
         MissingExtraError: `openvino` is not installed.
@@ -49,7 +52,9 @@ class OpenVINOSession:
                 "Export the model again, or install a newer openvino."
             ) from None
         self._lock = threading.Lock()
-        self.inputs: tuple[str, ...] = tuple(port.get_any_name() for port in self.compiled.inputs)
+        self._shape = openvino.PartialShape
+        self._wanted = {port.get_any_name(): port.get_partial_shape() for port in self.compiled.inputs}
+        self.inputs: tuple[str, ...] = tuple(self._wanted)
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         """Logits of a batch, (B, labels).
@@ -58,22 +63,33 @@ class OpenVINOSession:
             feeds: arrays by input name; those that the model does not declare are not passed.
 
         Raises:
-            BundleError: the model declares an input that is not in `feeds`, or fails on them.
+            BundleError: the model declares an input that is not in `feeds`, their shapes do not fit, or it fails on them.
         """
         missing = [name for name in self.inputs if name not in feeds]
         if missing:
             raise BundleError(
                 f"{self._model_path} wants the input {missing[0]!r}; there are: {', '.join(sorted(feeds))}."
             )
+        shapes = {name: feeds[name].shape for name in self.inputs}
+        if not self._fit(shapes):  # OpenVINO would answer with what is left of an earlier call
+            wanted = {name: str(self._wanted[name]) for name in self.inputs}
+            raise BundleError(
+                f"{self._model_path} wants inputs of the shapes {wanted}, all alike; got {shapes}."
+            )
         try:
             with self._lock:  # a request answers one call at a time
                 (logits,) = self._request.infer({name: feeds[name] for name in self.inputs}).values()
         except RuntimeError as problem:
-            shapes = {name: feeds[name].shape for name in self.inputs}
             raise BundleError(
                 f"{self._model_path} failed on inputs of shape {shapes}: {one_line(problem)}."
             ) from None
         return np.asarray(logits, np.float32)
+
+    def _fit(self, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Whether the model can take inputs of these shapes, and together: every input of a text has the same."""
+        return len(set(shapes.values())) == 1 and all(
+            self._wanted[name].compatible(self._shape(list(shape))) for name, shape in shapes.items()
+        )
 
 
 def import_openvino() -> Any:

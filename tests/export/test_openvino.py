@@ -35,9 +35,6 @@ from edgesmith.runtime.openvino import OpenVINOSession
 FP32_TOLERANCE = 1e-5
 """Of logits around 1: the same arithmetic in another order."""
 
-INT8_TOLERANCE = 0.05
-"""Of the largest logit: the simulation has one scale an input, the kernel one for every 32 values of a token."""
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -59,6 +56,17 @@ def run(path: Path, batch: dict[str, torch.Tensor]) -> np.ndarray:
     return OpenVINOSession(path).run({name: value.numpy() for name, value in batch.items()})
 
 
+def check_precision(found: np.ndarray, simulated: np.ndarray, exact: np.ndarray, more: float) -> None:
+    """The runtime is not much farther from the model than the simulation of its plan.
+
+    They are not equal: the simulation has one scale an input, the kernel one for every 32 values of a token.
+    """
+    error, expected = (
+        np.linalg.norm(logits - exact) / np.linalg.norm(exact) for logits in (found, simulated)
+    )
+    assert error < 2 * expected + more
+
+
 def plan_of(model, weight: str) -> Plan:
     """A precision for everything but small tables, which are FP16; ``mixed`` has all three."""
     some = {"layers.0.ffn.output": "fp16", "classifier": "fp32", "embeddings.projection": "fp32"}
@@ -77,20 +85,17 @@ def test_every_length_gives_pytorchs_logits(graph: Path, student) -> None:
         np.testing.assert_allclose(found, logits_of(student, batch).numpy(), atol=FP32_TOLERANCE)
 
 
-@pytest.mark.parametrize(
-    ("weight", "largest"), [("int8", INT8_TOLERANCE), ("fp16", 1e-3), ("mixed", INT8_TOLERANCE)]
-)
-def test_the_plan_is_what_the_file_holds_and_what_it_computes(
-    weight, largest, graph, student, folder
-) -> None:
+@pytest.mark.parametrize(("weight", "more"), [("int8", 0.02), ("fp16", 1e-4), ("mixed", 0.02)])
+def test_the_plan_is_what_the_file_holds_and_what_it_computes(weight, more, graph, student, folder) -> None:
     plan = plan_of(student, weight)
     artifact = lower(graph, plan, folder / f"{weight}.xml")
     assert artifact.stored == {entry.layer: entry.weight for entry in plan.layers}
     assert [path.name for path in model_files(artifact.path)] == [f"{weight}.xml", f"{weight}.bin"]
     batch = random_batch([5, 21, 38])
+    exact = logits_of(student, batch).numpy()
     with simulated(student, artifact.stored):
         expected = logits_of(student, batch).numpy()
-    assert np.abs(run(artifact.path, batch) - expected).max() < largest * np.abs(expected).max()
+    check_precision(run(artifact.path, batch), expected, exact, more)
 
 
 def test_the_weights_take_as_many_bytes_as_planned(graph: Path, student, folder: Path) -> None:
@@ -185,9 +190,10 @@ def test_a_family_of_texts_is_exported_as_it_is(make, tmp_path: Path) -> None:
         expected = logits_of(model, batch).numpy()
         np.testing.assert_allclose(run(tmp_path / "graph.xml", batch), expected, atol=1e-4)
     artifact = lower(tmp_path / "graph.xml", uniform_plan(model, "test"), tmp_path / "model.xml")
+    exact = logits_of(model, batch).numpy()
     with simulated(model, artifact.stored):
         expected = logits_of(model, batch).numpy()
-    assert np.abs(run(artifact.path, batch) - expected).max() < INT8_TOLERANCE * np.abs(expected).max()
+    check_precision(run(artifact.path, batch), expected, exact, 0.02)
 
 
 @pytest.mark.slow
@@ -202,6 +208,7 @@ def test_a_family_of_images_is_exported_as_it_is(make, tmp_path: Path) -> None:
             run(tmp_path / "graph.xml", pixels), image_logits(model, batch).numpy(), atol=1e-4
         )
     artifact = lower(tmp_path / "graph.xml", uniform_plan(model, "test"), tmp_path / "model.xml")
+    exact = image_logits(model, batch).numpy()
     with simulated(model, artifact.stored):
         expected = image_logits(model, batch).numpy()
-    assert np.abs(run(artifact.path, pixels) - expected).max() < INT8_TOLERANCE * np.abs(expected).max()
+    check_precision(run(artifact.path, pixels), expected, exact, 0.02)

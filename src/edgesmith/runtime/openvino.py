@@ -94,7 +94,8 @@ class OpenVINOSession:
 
 def import_openvino() -> Any:
     """The library, with the package out of its sight through which it would tell its maker of every import."""
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     try:
         import openvino
     except ModuleNotFoundError:

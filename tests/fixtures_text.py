@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import edgesmith
 from edgesmith.export.bundle import write_bundle
-from edgesmith.records import LayerPlan, Manifest, Plan, TensorSpec
+from edgesmith.records import LayerPlan, Manifest, Plan, TensorSpec, model_files
+from edgesmith.runtime.openvino import import_openvino
 
 SEED, VOCAB_SIZE, WIDTH, LABELS, MAX_LENGTH = 9, 30522, 8, ("negative", "positive"), 32
 
@@ -104,6 +105,23 @@ def write_small_bundle(destination: Path, **changes: object) -> Manifest:
     return write_bundle(destination, **{**bundle_contents(), **changes})
 
 
+def write_openvino_model(path: Path) -> Path:
+    """`mean_model` as OpenVINO's ``.xml`` and ``.bin``; skips the test where OpenVINO is absent."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'edgesmith[openvino]'")
+    openvino = import_openvino()
+    graph = path.with_suffix(".onnx")
+    graph.write_bytes(mean_model().SerializeToString())
+    openvino.save_model(openvino.Core().read_model(graph), path, compress_to_fp16=False)
+    return path
+
+
+def write_openvino_bundle(destination: Path, scratch: Path) -> Manifest:
+    """The same small bundle for OpenVINO."""
+    parts = model_files(write_openvino_model(scratch / "model.xml"))
+    files = {**{part.name: part for part in parts}, "tokenizer.json": minilm_folder() / "tokenizer.json"}
+    return write_small_bundle(destination, files=files, runtime="openvino", model="model.xml")
+
+
 def span_model() -> onnx.ModelProto:
     """logits[b, s] = table[input_ids[b, s]]: seeded start and end logits of every token, wherever it stands."""
     table = np.random.default_rng(SEED).normal(scale=4, size=(VOCAB_SIZE, 2)).astype(np.float32)
@@ -139,6 +157,14 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small real bundle; not to be changed."""
     folder = tmp_path_factory.mktemp("bundles") / "onnxruntime"
     write_small_bundle(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def openvino_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for OpenVINO."""
+    folder = tmp_path_factory.mktemp("bundles") / "openvino"
+    write_openvino_bundle(folder, tmp_path_factory.mktemp("model"))
     return folder
 
 

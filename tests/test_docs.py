@@ -18,6 +18,8 @@ from click.testing import CliRunner
 
 from edgesmith.cli import main
 from edgesmith.recipe import Recipe
+from edgesmith.report.markdown import render_table
+from edgesmith.report.support import matrix, tasks
 from edgesmith.targets import CAPABILITIES, load_target, shipped_names
 
 ROOT = Path(__file__).parents[1]
@@ -112,6 +114,12 @@ def test_the_support_matrix_lists_every_capability() -> None:
         for row in CAPABILITIES
     ]
     assert "\n".join(rows) in README
+
+
+def test_the_page_of_runtimes_has_the_matrix_of_the_tables() -> None:
+    page = (ROOT / "docs" / "runtimes.md").read_text(encoding="utf-8")
+    shown = page.partition("<!-- matrix -->\n")[2].partition("\n<!-- end -->")[0]
+    assert shown == f"{render_table(matrix(), level=2)}\n\n{render_table(tasks(), level=2)}"
 
 
 @pytest.mark.parametrize(

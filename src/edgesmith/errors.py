@@ -48,7 +48,7 @@ class MissingExtraError(EdgesmithError):
     """An optional dependency is missing.
 
     Args:
-        package: the import that failed.
+        package: what is missing; kept as an attribute.
         extra: the extra of edgesmith that brings it.
     """
 
@@ -56,6 +56,7 @@ class MissingExtraError(EdgesmithError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed. Type: pip install 'edgesmith[{extra}]'")
+        self.package = package
 
 
 class UnsupportedError(EdgesmithError):

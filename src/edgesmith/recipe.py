@@ -12,8 +12,10 @@ import yaml
 from edgesmith.errors import RecipeError
 from edgesmith.records import (
     METRICS_OF,
+    RUNTIME_NAMES,
     SCORED_TASK,
     MetricName,
+    RuntimeName,
     Task,
     UnitKind,
     from_dict,
@@ -466,7 +468,7 @@ class Recipe:
     task: Task = "text-classification"
     metric: MetricName | None = None
     target: str = "host"
-    runtimes: tuple[Literal["onnxruntime", "litert"], ...] = ("onnxruntime",)
+    runtimes: tuple[RuntimeName, ...] = ("onnxruntime",)
     budget: Budget = field(default_factory=Budget)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -483,7 +485,7 @@ class Recipe:
             0 < len(self.runtimes) == len(set(self.runtimes)),
             "runtimes",
             list(self.runtimes),
-            "one or several of onnxruntime, litert, each once",
+            f"one or several of {', '.join(RUNTIME_NAMES)}, each once",
         )
         general = self.distill.general.data
         _require(

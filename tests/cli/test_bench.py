@@ -112,7 +112,9 @@ def test_a_tampered_bundle_exits_2(tmp_path: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"max_length": 16', '"max_length": 17'))
     done = bench(folder)
     assert done.exit_code == 2
-    assert "has changed: its seal is not that of its content" in done.stderr
+    assert (
+        "manifest.json.sha256 has changed: the second does not hold the SHA-256 of the first" in done.stderr
+    )
 
 
 def test_different_tasks_with_data_exit_3(bundles: dict[str, Path], tmp_path: Path) -> None:

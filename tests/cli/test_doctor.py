@@ -19,6 +19,7 @@ import edgesmith
 from edgesmith.cli import main
 from edgesmith.cli.doctor import ask_hub, check_up
 from edgesmith.cli.installed import find_installed
+from edgesmith.targets import FAMILIES, PRECISIONS, runtime_names
 
 SOURCE = Path(edgesmith.__file__).parents[1]
 
@@ -89,6 +90,15 @@ def test_json_is_the_whole_checkup() -> None:
     assert [extra["name"] for extra in found["installed"]["extras"]] == [
         extra.name for extra in find_installed().extras
     ]
+
+
+def test_the_matrix_is_printed_with_the_reasons_of_its_gaps() -> None:
+    done = CliRunner().invoke(main, ["doctor", "--matrix"])
+    assert done.exit_code == 0
+    assert all(family in done.stdout for family in FAMILIES)
+    assert "(1) nothing is written in INT4 for onnxruntime" in " ".join(done.stdout.split())
+    cells = json.loads(CliRunner().invoke(main, ["doctor", "--matrix", "--json"]).stdout)
+    assert len(cells) == len(FAMILIES) * len(runtime_names()) * len(PRECISIONS)
 
 
 def test_quiet_says_nothing_where_nothing_is_wrong() -> None:

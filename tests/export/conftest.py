@@ -5,6 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_text is
 
-from fixtures_text import own_bundle, small_bundle
+from fixtures_text import openvino_bundle, own_bundle, small_bundle
 
-__all__ = ["own_bundle", "small_bundle"]
+__all__ = ["openvino_bundle", "own_bundle", "small_bundle"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import itertools
 import shutil
 import signal
@@ -12,9 +13,11 @@ import pytest
 from fixtures_text import CHILD_ENVIRONMENT, mean_model, minilm_folder, write_small_bundle
 
 from edgesmith.errors import ExportError
-from edgesmith.records import MANIFEST_NAME, Manifest, read_json
+from edgesmith.records import MANIFEST_HASH_NAME, MANIFEST_NAME, Manifest, read_json
 from edgesmith.runtime import load_bundle, open_bundle
 from edgesmith.runtime.bundle import hash_file
+
+OF_MANIFEST = (MANIFEST_NAME, MANIFEST_HASH_NAME)
 
 
 def names(folder: Path) -> list[str]:
@@ -28,14 +31,14 @@ def child(code: str, *arguments: object) -> list[str]:
 def test_everything_is_there_and_hashed(tmp_path):
     manifest = write_small_bundle(tmp_path / "deep" / "bundle")
     folder = tmp_path / "deep" / "bundle"
-    assert names(folder) == ["labels.json", "manifest.json", "model.onnx", "run.py", "tokenizer.json"]
+    assert names(folder) == ["labels.json", *OF_MANIFEST, "model.onnx", "run.py", "tokenizer.json"]
     assert names(tmp_path / "deep") == [
         f"bundle/{name}" for name in names(folder)
     ]  # nothing is left beside it
     assert {entry.path: (entry.size_bytes, entry.sha256) for entry in manifest.files} == {
         name: ((folder / name).stat().st_size, hash_file(folder / name))
         for name in names(folder)
-        if name != MANIFEST_NAME
+        if name not in OF_MANIFEST
     }
     assert read_json(Manifest, folder / MANIFEST_NAME) == manifest
     assert manifest.provenance == {"model": "seeded"}
@@ -53,9 +56,10 @@ def test_paths_texts_and_bytes_are_taken_as_they_are(tmp_path):
     assert "notes/größe.txt" in [entry.path for entry in manifest.files]
 
 
-def test_a_metric_that_is_a_whole_number_does_not_break_the_seal(tmp_path):
-    write_small_bundle(tmp_path / "bundle", metrics={"validation_drop": 0})
-    assert open_bundle(tmp_path / "bundle").manifest.metrics == {"validation_drop": 0.0}
+def test_the_manifest_is_hashed_as_sha256sum_does(tmp_path):
+    write_small_bundle(tmp_path / "bundle")
+    digest = hashlib.sha256((tmp_path / "bundle" / "manifest.json").read_bytes()).hexdigest()
+    assert (tmp_path / "bundle" / "manifest.json.sha256").read_text() == f"{digest}  manifest.json\n"
 
 
 def test_the_same_contents_give_the_same_bytes(tmp_path):
@@ -86,7 +90,7 @@ def test_an_empty_folder_is_taken_and_another_one_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["run.py", "manifest.json", "../model.onnx", "/model.onnx", "..\\model.onnx", ""]
+    "name", ["run.py", *OF_MANIFEST, "../model.onnx", "/model.onnx", "..\\model.onnx", ""]
 )
 def test_names_that_cannot_be_used_are_refused_before_anything_is_written(tmp_path, name):
     with pytest.raises(ExportError, match="a bundle cannot take a file named"):

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_checks import check_every_file, check_moved_and_read_only, check_threads
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_dinov2, tiny_vit
 
 from edgesmith.compress.quantize import plan_layer, quantizable_layers
+from edgesmith.export.artifact import Artifact
 from edgesmith.export.bundle import write_bundle
 from edgesmith.export.onnxruntime import export_graph, lower
 from edgesmith.export.run_script import IMAGE_MODULES, run_script
-from edgesmith.records import ImagePreprocessing, Plan
+from edgesmith.records import ImagePreprocessing, Plan, model_files
 from edgesmith.runtime import OnnxRuntimeSession, load_bundle
 
 pytest.importorskip("PIL", reason="the extra `vision` is not installed")
@@ -40,36 +43,61 @@ def test_the_graph_computes_what_the_model_computes(make, size, tmp_path: Path) 
         np.testing.assert_allclose(logits, image_logits(model, batch).numpy(), atol=1e-4)
 
 
+@dataclass(frozen=True)
+class Exported:
+    graph: Path
+    plan: Plan
+
+
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder, model = tmp_path_factory.mktemp("export"), tiny_compact_vit()
     export_graph(model, folder / "graph.onnx", max_length=25, pairs=False)
-    plan = Plan(
-        layers=tuple(
-            plan_layer(name, module, "fp16" if name in ("embeddings.position", "classifier") else "int8")
-            for name, module in quantizable_layers(model).items()
-        )
+    layers = (
+        plan_layer(name, module, "fp16" if name in ("embeddings.position", "classifier") else "int8")
+        for name, module in quantizable_layers(model).items()
     )
-    artifact = lower(folder / "graph.onnx", plan, folder / "model.onnx")
-    assert artifact.stored == {entry.layer: entry.weight for entry in plan.layers}
+    return Exported(folder / "graph.onnx", Plan(layers=tuple(layers)))
+
+
+def write(exported: Exported, artifact: Artifact, runtime: str) -> Path:
+    """A bundle beside the graph."""
+    assert artifact.stored == {entry.layer: entry.weight for entry in exported.plan.layers}
     assert [(spec.name, spec.shape) for spec in artifact.inputs] == [("pixel_values", ("batch", 3, 16, 12))]
+    folder = exported.graph.parent / runtime
     write_bundle(
-        folder / "bundle",
-        files={"model.onnx": artifact.path},
-        runtime="onnxruntime",
+        folder,
+        files={part.name: part for part in model_files(artifact.path)},
+        runtime=runtime,
         task="image-classification",
-        model="model.onnx",
+        model=artifact.path.name,
         inputs=artifact.inputs,
         outputs=artifact.outputs,
         labels=LABELS,
         max_length=25,
-        plan=plan,
+        plan=exported.plan,
         session={},
         metrics={},
         provenance={},
         preprocessing=PREPROCESSING,
     )
-    return folder / "bundle"
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(exported: Exported) -> Path:
+    artifact = lower(exported.graph, exported.plan, exported.graph.with_name("model.onnx"))
+    return write(exported, artifact, "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def bundle_for_openvino(exported: Exported) -> Path:
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'edgesmith[openvino]'")
+    from edgesmith.export import openvino
+
+    graph = exported.graph.with_name("graph.xml")
+    openvino.convert(exported.graph, graph)
+    return write(exported, openvino.lower(graph, exported.plan, graph.with_name("model.xml")), "openvino")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +122,23 @@ def test_run_py_answers_as_edgesmith_does(bundle: Path, images: list[str]) -> No
     by_lines = run(bundle, "--json", "--time", input="\n".join(images) + "\n")
     assert [json.loads(line) for line in by_lines.stdout.splitlines()] == answers
     assert by_lines.stderr.startswith("p50 ")
+
+
+@pytest.mark.parametrize("fixture", ["bundle", "bundle_for_openvino"])
+def test_a_bundle_answers_images_in_batches_from_threads_and_elsewhere(
+    fixture: str, images: list[str], request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bundle: Path = request.getfixturevalue(fixture)
+    with load_bundle(bundle) as predictor:
+        logits = predictor.logits(images)
+        batch = predictor.logits(images, batch_size=len(images))
+        assert (
+            np.abs(batch - logits).max() < 0.1 * np.abs(logits).max()
+        )  # INT8 inputs share a scale in a batch
+        assert predictor.logits(images[1]).tolist() == logits[1:2].tolist()
+        check_threads(predictor.predict, images)
+    check_every_file(bundle, tmp_path)
+    check_moved_and_read_only(bundle, tmp_path, images)
 
 
 def test_run_py_says_what_is_wrong(bundle: Path, images: list[str], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bundle_checks import check_threads
 from fixtures_models import POSITIONS, logits_of, random_batch, tiny_bert, tiny_compact, tiny_distilbert
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
@@ -81,6 +82,12 @@ def test_every_length_gives_pytorchs_logits(graph, student):
     for lengths in ([1], [15], [16], [17], [32], [33], [POSITIONS], [3, 16, 40, 27]):
         batch = random_batch(lengths)
         np.testing.assert_allclose(session.run(feeds(batch)), logits_of(student, batch).numpy(), atol=2e-5)
+
+
+def test_threads_may_share_a_session(graph):
+    session = LiteRTSession(graph)
+    inputs = [feeds(random_batch([length], seed=length)) for length in (3, 16, 17, POSITIONS)]
+    check_threads(lambda one: session.run(one).tolist(), inputs)
 
 
 def test_the_signatures_share_the_weights(graph, student):

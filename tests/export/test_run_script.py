@@ -19,7 +19,7 @@ from edgesmith.export.run_script import run_script, write_run_script
 from edgesmith.runtime import load_bundle
 
 # What the device has: these and the standard library.
-DEVICE_PACKAGES = ("numpy", "numpy.libs", "tokenizers", "onnxruntime")
+DEVICE_PACKAGES = ("numpy", "numpy.libs", "tokenizers", "onnxruntime", "openvino")
 TEXTS = [text for text in UNICODE_TEXTS if text.strip() and "\n" not in text]
 
 
@@ -53,6 +53,13 @@ def test_answers_equal_edgesmiths_own(small_bundle, run):
     answers = load_bundle(small_bundle).predict(TEXTS)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
     assert len({answer.label for answer in answers}) == 2
+
+
+def test_a_bundle_for_openvino_answers_with_as_little(openvino_bundle, run):
+    done = run(openvino_bundle, "--json", *TEXTS)
+    assert (done.stderr, done.returncode) == ("", 0)
+    answers = load_bundle(openvino_bundle).predict(TEXTS)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
 
 
 def test_questions_are_answered_as_edgesmith_answers_them(run, tmp_path):
@@ -99,16 +106,20 @@ def test_a_damaged_bundle_is_one_line_and_exit_code_2(own_bundle, run):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_missing_runtime_is_named_with_what_to_type(small_bundle, device_packages, tmp_path):
+@pytest.mark.parametrize(
+    ("runtime", "fixture"), [("onnxruntime", "small_bundle"), ("openvino", "openvino_bundle")]
+)
+def test_a_missing_runtime_is_named_with_what_to_type(runtime, fixture, request, device_packages, tmp_path):
+    bundle = request.getfixturevalue(fixture)
     shutil.copytree(device_packages, tmp_path / "less", symlinks=True)
-    (tmp_path / "less" / "onnxruntime").unlink()
+    (tmp_path / "less" / runtime).unlink()
     start = f"import runpy, sys; sys.path.append({str(tmp_path / 'less')!r}); del sys.argv[0]; "
     start += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-I", "-S", "-c", start, small_bundle / "run.py", "a text"]
+    command = [sys.executable, "-I", "-S", "-c", start, bundle / "run.py", "a text"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 3
-    assert done.stderr.startswith("error: onnxruntime is not installed.")
-    assert done.stderr.endswith("On the device: pip install numpy tokenizers onnxruntime\n")
+    assert done.stderr.startswith(f"error: {runtime} is not installed.")
+    assert done.stderr.endswith(f"On the device: pip install numpy tokenizers {runtime}\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error(small_bundle, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from edgesmith.errors import MeasureError
-from edgesmith.measure.size import folder_bytes, fp32_safetensors_bytes
+from edgesmith.measure.size import folder_bytes, fp32_safetensors_bytes, model_bytes
 
 
 def test_folder_bytes_are_the_files_of_all_levels(tmp_path):
@@ -16,6 +16,15 @@ def test_folder_bytes_are_the_files_of_all_levels(tmp_path):
 def test_folder_bytes_of_no_folder(tmp_path):
     with pytest.raises(MeasureError, match="is not a folder"):
         folder_bytes(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("model.onnx", 7), ("model.tflite", 7), ("model.xml", 7 + 5)])
+def test_a_model_is_as_large_as_its_files(tmp_path, name, expected):
+    """OpenVINO keeps the weights in a file of their own."""
+    (tmp_path / name).write_bytes(b"x" * 7)
+    (tmp_path / "model.bin").write_bytes(b"y" * 5)
+    (tmp_path / "graph.bin").write_bytes(b"z" * 3)  # of another model
+    assert model_bytes(tmp_path / name) == expected
 
 
 def test_fp32_weights_have_the_size_of_their_file(tmp_path):

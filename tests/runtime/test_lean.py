@@ -15,6 +15,7 @@ HEAVY = (
     "datasets",
     "pandas",
     "onnxruntime",
+    "openvino",
     "tokenizers",
     "sklearn",
     "scipy",

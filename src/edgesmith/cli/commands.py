@@ -194,8 +194,11 @@ def evaluate(
 
 
 @main.command()
+@click.option(
+    "--matrix", is_flag=True, help="Print what works with what instead: family x runtime x precision."
+)
 @talk_options
-def doctor(as_json: bool, quiet: bool) -> None:
+def doctor(matrix: bool, as_json: bool, quiet: bool) -> None:
     """Look at this machine and at what is installed, and say what is missing.
 
     The exit code is 0 where `compress` can run and 3 where it cannot.
@@ -203,7 +206,11 @@ def doctor(as_json: bool, quiet: bool) -> None:
     \b
     Example:
       edgesmith doctor
+      edgesmith doctor --matrix
     """
+    if matrix:
+        _show_matrix(as_json)
+        return
     from edgesmith.cli.doctor import check_up
 
     found = check_up(Path.cwd())
@@ -222,6 +229,21 @@ main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)
 main.add_command(prune)
+
+
+def _show_matrix(as_json: bool) -> None:
+    from edgesmith.targets import support_matrix
+
+    if as_json:
+        click.echo(json_text(support_matrix()))
+        return
+    from rich.console import Console
+
+    from edgesmith.report.support import matrix, tasks
+    from edgesmith.report.terminal import print_table
+
+    for table in (matrix(), tasks()):
+        print_table(table, Console())
 
 
 def _with_data(options: dict[str, Any]) -> dict[str, Any]:

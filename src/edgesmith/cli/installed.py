@@ -16,7 +16,7 @@ PACKAGE = "edgesmith"
 RUNTIMES = {
     "onnxruntime": ("onnxruntime",),
     "litert": ("ai-edge-litert", "litert-torch", "ai-edge-quantizer"),
-    "openvino": ("openvino", "nncf"),
+    "openvino": ("openvino",),
     "executorch": ("executorch",),
     "coreml": ("coremltools",),
 }

@@ -13,7 +13,7 @@ import yaml
 from edgesmith.cli.door import set_debug
 from edgesmith.errors import RecipeError
 from edgesmith.recipe import Recipe, parse_drop, parse_latency, parse_size
-from edgesmith.records import METRICS_OF, from_dict, to_dict
+from edgesmith.records import METRICS_OF, RUNTIME_NAMES, from_dict, to_dict
 from edgesmith.targets import load_target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -107,7 +107,7 @@ _RECIPE_OPTIONS = (
         "--runtime",
         callback=parsed(names),
         metavar="NAMES",
-        help="What runs the artifact: onnxruntime, litert, or both with a comma; the fastest that passes is kept.",
+        help=f"What runs the artifact: {', '.join(RUNTIME_NAMES)}, or several with a comma; the fastest that passes is kept.",
     ),
     click.option("--max-drop", callback=parsed(parse_drop), metavar="LOSS", help="Largest loss, such as 1%."),
     click.option(

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from edgesmith.errors import BundleError, ExportError
 from edgesmith.export.run_script import RUN_SCRIPT_NAME, modules_of, write_run_script
 from edgesmith.records import (
+    MANIFEST_HASH_NAME,
     MANIFEST_NAME,
     FileEntry,
     ImagePreprocessing,
@@ -18,10 +18,12 @@ from edgesmith.records import (
     Plan,
     Task,
     TensorSpec,
-    seal_of,
     write_json,
+    write_text,
 )
-from edgesmith.runtime.bundle import hash_file, is_inside, open_bundle
+from edgesmith.runtime.bundle import hash_file, hash_line, is_inside, open_bundle
+
+_OWN_FILES = (RUN_SCRIPT_NAME, MANIFEST_NAME, MANIFEST_HASH_NAME)
 
 
 def write_bundle(
@@ -81,7 +83,8 @@ def write_bundle(
             provenance=dict(provenance),
             preprocessing=preprocessing,
         )
-        write_json(partial / MANIFEST_NAME, replace(manifest, seal=seal_of(manifest)))
+        write_json(partial / MANIFEST_NAME, manifest)
+        write_text(partial / MANIFEST_HASH_NAME, hash_line(partial / MANIFEST_NAME))
         manifest = open_bundle(partial).manifest
         _swap(partial, destination, old)
     except OSError as problem:
@@ -98,10 +101,10 @@ def write_bundle(
 
 def _check_names(files: Mapping[str, Path | str | bytes]) -> None:
     for name in files:
-        if not is_inside(name) or name in (RUN_SCRIPT_NAME, MANIFEST_NAME):
+        if not is_inside(name) or name in _OWN_FILES:
             raise ExportError(
                 f"a bundle cannot take a file named {name!r}; allowed: a relative path inside it, other than "
-                f"{RUN_SCRIPT_NAME} and {MANIFEST_NAME}."
+                f"{', '.join(_OWN_FILES)}."
             )
 
 

@@ -23,7 +23,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError, UnsupportedError
+from edgesmith.export.artifact import Artifact, check_stored
 from edgesmith.records import LayerPlan, Plan, TensorSpec
 from edgesmith.records.plan import BITS, INTEGERS
 from edgesmith.runtime.litert import LENGTH, signature_name
@@ -55,20 +55,6 @@ _DTYPES = {
     TensorType.FLOAT16: "fp16",
     TensorType.FLOAT32: "fp32",
 }
-
-
-@dataclass(frozen=True)
-class LiteRTArtifact:
-    """An exported model.
-
-    Attributes:
-        stored: dtype that each planned layer's weight has in the file, read back from it.
-    """
-
-    path: Path
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    stored: dict[str, str]
 
 
 def buckets(max_length: int) -> tuple[int, ...]:
@@ -108,7 +94,7 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     flatbuffer_utils.write_model(file, str(path))
 
 
-def lower(graph_path: Path, plan: Plan, path: Path) -> LiteRTArtifact:
+def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     """Writes the file with its weights as the plan says, and reads it back.
 
     Args:
@@ -129,9 +115,7 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> LiteRTArtifact:
     file = flatbuffer_utils.read_model(str(path))
     _slim(file)
     flatbuffer_utils.write_model(file, str(path))
-    return LiteRTArtifact(
-        path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored
-    )
+    return Artifact(path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored)
 
 
 def read_back(path: Path, plan: Plan) -> dict[str, str]:
@@ -145,13 +129,7 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
     """
     file = flatbuffer_utils.read_model(str(path))
     stored = {entry.layer: _stored_dtype(file, entry.layer) for entry in plan.layers}
-    wrong = [
-        f"{entry.layer} is {stored[entry.layer]}, planned {entry.weight}"
-        for entry in plan.layers
-        if stored[entry.layer] != entry.weight
-    ]
-    if wrong:
-        raise ExportError(f"{path.name} does not hold what the plan says: {'; '.join(wrong)}.")
+    check_stored(path, plan, stored)
     return stored
 
 

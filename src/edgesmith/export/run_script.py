@@ -16,6 +16,7 @@ from pathlib import Path
 
 from edgesmith.errors import ExportError
 from edgesmith.records import QUESTION_TASK, TAGGED_TASK, Task, write_text
+from edgesmith.runtime.predictor import SESSIONS
 
 RUN_SCRIPT_NAME = "run.py"
 
@@ -29,8 +30,7 @@ _SESSION = (
     "edgesmith.records.manifest",
     "edgesmith.runtime.bundle",
     "edgesmith.runtime.text",
-    "edgesmith.runtime.litert",
-    "edgesmith.runtime.onnxruntime",
+    *sorted({session.__module__ for session in SESSIONS.values()}),
     "edgesmith.runtime.predictor",
 )
 _TEXT_INPUT = ("edgesmith.runtime.rows", "edgesmith.runtime.answering", "edgesmith.runtime.text_options")

@@ -25,6 +25,7 @@ from edgesmith.measure.series import Estimate, drift, jitter, percentiles, ratio
 from edgesmith.measure.size import folder_bytes
 from edgesmith.recipe import DataConfig
 from edgesmith.records import (
+    DISTRIBUTION_OF,
     Bench,
     BenchConfig,
     BenchedBundle,
@@ -36,7 +37,7 @@ from edgesmith.records import (
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.load import load_bundle
 
-PACKAGES = ("numpy", "tokenizers", "pillow", "onnxruntime", "ai-edge-litert")
+PACKAGES = ("numpy", "tokenizers", "pillow", *DISTRIBUTION_OF.values())
 
 PERCENTILES = {50.0: "latency_p50", 90.0: "latency_p90", 99.0: "latency_p99", 99.9: "latency_p999"}
 

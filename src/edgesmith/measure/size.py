@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgesmith.errors import MeasureError
+from edgesmith.records import model_files
 
 _LENGTH_BYTES = 8  # a safetensors file opens with its header's length, little-endian
 _FP32_BYTES = 4
@@ -38,6 +39,11 @@ def folder_bytes(path: str | Path) -> int:
     if not Path(path).is_dir():
         raise MeasureError(f"size: {path} is not a folder; expected the folder of a bundle or a model.")
     return sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+
+
+def model_bytes(path: Path) -> int:
+    """Bytes of a runtime's model, weights and graph, in however many files."""
+    return sum(file.stat().st_size for file in model_files(path))
 
 
 def fp32_safetensors_bytes(path: str | Path) -> int:

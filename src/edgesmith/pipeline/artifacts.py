@@ -15,9 +15,10 @@ from edgesmith.compress.quantize import uniform_plan
 from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
+from edgesmith.measure.size import model_bytes
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.records import Plan, read_json
+from edgesmith.records import Plan, model_files, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import open_session
@@ -57,7 +58,8 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     graph = file.with_stem("graph")
     _export_checked(bench, runtime, student, rows, graph)
     artifact = writer.lower(graph, decided, file)
-    graph.unlink()
+    for part in model_files(graph):
+        part.unlink()
     answers = answer_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
     reached = bench.quality(answers, rows)
     longest = longest_quarter(np.array(bench.validation_rows.example_lengths))
@@ -68,7 +70,7 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
             "drop": bench.teacher_quality - reached,
             "longest": GroupLoss.of(bench.lost(answers)[longest]) if longest.any() else None,
             "agreement": bench.judge.agreement(answers, bench.teacher_validation),
-            "model_bytes": file.stat().st_size,
+            "model_bytes": model_bytes(file),
             "inputs": artifact.inputs,
             "outputs": artifact.outputs,
             "stored": artifact.stored,
@@ -84,7 +86,7 @@ def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
     plan = uniform_plan(bench.model, "the uncompressed baseline")
     exporter(runtime).lower(files.fp32, plan, files.int8)
     return StepResult(
-        {"fp32_bytes": files.fp32.stat().st_size, "int8_bytes": files.int8.stat().st_size},
+        {"fp32_bytes": model_bytes(files.fp32), "int8_bytes": model_bytes(files.int8)},
         ("the teacher itself, in FP32 and in uniform INT8, is what the artifact is compared with",),
     )
 

@@ -12,7 +12,7 @@ from edgesmith.export import exporter
 from edgesmith.export.bundle import write_bundle
 from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import digest
-from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, read_json
+from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, model_files, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.search.groups import GroupLoss
 from edgesmith.search.structure import cost
@@ -99,7 +99,7 @@ def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: 
     facts, model = export.facts, exporter(runtime).MODEL_NAME
     write_bundle(
         destination,
-        files={model: folder / model, **bench.modality.bundle_files()},
+        files={**{part.name: part for part in model_files(folder / model)}, **bench.modality.bundle_files()},
         runtime=runtime,
         task=recipe.task,
         model=model,

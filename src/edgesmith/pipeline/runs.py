@@ -13,17 +13,27 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edgesmith.errors import EdgesmithError, RecipeError
-from edgesmith.records import STEP_RECORD_NAME, StepRecord, read_json, to_dict, write_json, write_text
+from edgesmith.records import (
+    DISTRIBUTION_OF,
+    STEP_RECORD_NAME,
+    StepRecord,
+    describe_environment,
+    read_json,
+    to_dict,
+    write_json,
+    write_text,
+)
 from edgesmith.report.load import RECIPE_NAME
 
 KEY_NAME = "key.txt"
 LOCK_NAME = ".lock"
-LIBRARIES = ("torch", "transformers", "numpy", "onnx", "onnxruntime", "scikit-learn")
+LIBRARIES = ("torch", "transformers", "numpy", "onnx", "scikit-learn", *DISTRIBUTION_OF.values())
+"""Those whose versions a result may depend on; a runtime that is not installed is left out."""
 _BLOCK_BYTES = 4096  # of a disk: with less than one left, nothing can be written
 _STEPS = "[0-9][0-9]-*"
 _ROOMS_WITHOUT_RESULTS = ("cli", "report")
@@ -179,7 +189,7 @@ def _code() -> str:
 
 
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in LIBRARIES}
+    return describe_environment(LIBRARIES).packages
 
 
 def _done(work: Callable[[Path], StepResult], folder: Path) -> StepResult:

@@ -19,7 +19,7 @@ from edgesmith.data import (
     with_unlabelled,
 )
 from edgesmith.data.span_encoding import check_questions_fit
-from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.errors import RecipeError
 from edgesmith.models import (
     LoadedModel,
     load_classifier,
@@ -50,9 +50,10 @@ from edgesmith.records import (
     find_zoo_model,
     is_zoo_name,
 )
+from edgesmith.targets import check_task
 
 TEXT_TASKS: tuple[Task, ...] = ("text-classification", "text-regression")
-"""Those of one answer to a text or a pair: what LiteRT's exporter takes, and what models of the zoo are trained for."""
+"""Those of one answer to a text or a pair, which models of the zoo are trained for."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,8 @@ def open_inputs(recipe: Recipe) -> Opened:
 
 
 def _check_runtimes(recipe: Recipe) -> None:
-    if "litert" in recipe.runtimes and recipe.task not in TEXT_TASKS:
-        raise UnsupportedError(
-            f"{recipe.task} on litert is not supported; onnxruntime is. LiteRT takes {', '.join(TEXT_TASKS)}. "
-            "Type: --runtime onnxruntime"
-        )
+    for runtime in recipe.runtimes:
+        check_task(runtime, recipe.task)
 
 
 def _check_zoo(recipe: Recipe) -> None:

@@ -22,7 +22,7 @@ from edgesmith.measure.guards import run_guards
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.measure.memory import peak_rss_of
 from edgesmith.measure.quality import compare
-from edgesmith.measure.size import Sizes, folder_bytes, fp32_safetensors_bytes
+from edgesmith.measure.size import Sizes, folder_bytes, fp32_safetensors_bytes, model_bytes
 from edgesmith.measure.verdict import Evidence
 from edgesmith.pipeline.artifacts import Baseline, answer_with_runtime, feeds_of_examples, run_each
 from edgesmith.pipeline.bench import Workbench
@@ -74,7 +74,7 @@ def validate(bench: Workbench, artifacts: Sequence[Artifact], folder: Path) -> S
         facts[artifact.runtime] = {
             "evidence": _weigh(bench, artifact, teacher, answers, logits, own, rows, bow_baseline, rss),
             "latencies": own,
-            "int8_model_size_bytes": artifact.baseline.int8.stat().st_size,
+            "int8_model_size_bytes": model_bytes(artifact.baseline.int8),
         }
         file = folder / predictions_name(artifact.runtime)
         _write_predictions(file, bench, rows.truth, teacher, answers)
@@ -128,7 +128,7 @@ def _weigh(
     )
     sizes = Sizes(
         device=folder_bytes(artifact.bundle),
-        model=bundle.model_path.stat().st_size,
+        model=model_bytes(bundle.model_path),
         baseline=fp32_safetensors_bytes(bench.teacher_folder),
     )
     guards = run_guards(

@@ -4,7 +4,7 @@ from edgesmith.records._schema import from_dict, read_json, to_dict, write_json,
 from edgesmith.records.bench import ARRIVALS, Bench, BenchConfig, BenchedBundle, Noise
 from edgesmith.records.comparison import ComparedModel, Comparison
 from edgesmith.records.coverage import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
-from edgesmith.records.manifest import MANIFEST_NAME, FileEntry, Manifest, TensorSpec, seal_of
+from edgesmith.records.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, FileEntry, Manifest, TensorSpec
 from edgesmith.records.measurement import (
     Environment,
     Latencies,
@@ -18,6 +18,7 @@ from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
 from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
+from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeName, model_files
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -43,10 +44,13 @@ from edgesmith.records.zoo import (
 
 __all__ = [
     "ARRIVALS",
+    "DISTRIBUTION_OF",
+    "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",
     "QUESTION_TASK",
     "RANDOM_WEIGHTS",
+    "RUNTIME_NAMES",
     "SCORED_TASK",
     "STEP_RECORD_NAME",
     "TAGGED_TASK",
@@ -86,6 +90,7 @@ __all__ = [
     "Published",
     "Rates",
     "RowGroup",
+    "RuntimeName",
     "ScriptPieces",
     "SilentProgress",
     "StepRecord",
@@ -103,8 +108,8 @@ __all__ = [
     "from_dict",
     "is_zoo_name",
     "metrics_of",
+    "model_files",
     "read_json",
-    "seal_of",
     "to_dict",
     "write_json",
     "write_text",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from edgesmith.records._schema import from_dict, to_dict
 from edgesmith.records.plan import Plan
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.task import Task
 
 MANIFEST_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+MANIFEST_HASH_NAME = f"{MANIFEST_NAME}.sha256"
+"""The file beside it that holds its SHA-256, as ``sha256sum`` writes and checks it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +35,13 @@ class Manifest:
     """What ``manifest.json`` holds.
 
     Attributes:
-        files: every file of the bundle but the manifest itself.
+        files: every file of the bundle but the manifest itself and the one that holds its hash.
         max_length: longest input in tokens; longer texts are truncated, as in training. An image has always as many.
         preprocessing: of images; None for a bundle that answers texts.
         labels: label names by class index.
         session: runtime settings the artifact was measured with, such as ``intra_op_num_threads``.
         metrics: measured on validation rows when the bundle was written.
         provenance: model, data and recipe hashes; versions.
-        seal: `seal_of` the manifest, so that a change of any other key is seen.
     """
 
     runtime: str
@@ -60,12 +58,3 @@ class Manifest:
     provenance: dict[str, str] = field(default_factory=dict)
     preprocessing: ImagePreprocessing | None = None
     schema_version: int = MANIFEST_VERSION
-    seal: str = ""
-
-
-def seal_of(manifest: Manifest) -> str:
-    """SHA-256 of what the manifest says, without its seal. It shows damage; it is no signature."""
-    read_back = from_dict(
-        Manifest, to_dict(replace(manifest, seal=""))
-    )  # a metric of 1 is 1.0 in every reader
-    return hashlib.sha256(json.dumps(to_dict(read_back), sort_keys=True).encode("ascii")).hexdigest()

@@ -5,13 +5,11 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from edgesmith.records import QUESTION_TASK, Verdict
+from edgesmith.records import DISTRIBUTION_OF, QUESTION_TASK, Verdict
 from edgesmith.report.load import HTML_NAME, RECIPE_NAME, Run
 from edgesmith.report.units import counted, megabytes, milliseconds, percent, points, times
 
 NONE = "-"
-PACKAGES = {"litert": "ai-edge-litert"}
-"""Runtime -> its package, where that has another name."""
 
 IMAGES = "image-classification"
 LINEAR_BASELINES = {
@@ -236,7 +234,7 @@ def details(verdict: Verdict) -> Table:
 def install_command(runtime: str, task: str) -> str:
     """What the device needs."""
     reader = "pillow" if task == IMAGES else "tokenizers"
-    return f"pip install numpy {reader} {PACKAGES.get(runtime, runtime)}"
+    return f"pip install numpy {reader} {DISTRIBUTION_OF[runtime]}"
 
 
 def use_command(bundle: str, task: str) -> str:

@@ -35,16 +35,17 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time", action="store_true", help="print the p50 latency on standard error")
 
 
-def exit_code_of(work: Callable[[], None], packages: str) -> int:
+def exit_code_of(work: Callable[[], None], *packages: str) -> int:
     """Does the work; an error becomes one line on standard error and its exit code.
 
     Args:
-        packages: what the device needs, for the line to type where one is missing.
+        packages: what the device needs beside the runtime, for the line to type where one is missing.
     """
     try:
         work()
     except MissingExtraError as error:
-        print(f"error: {error} On the device: pip install {packages}", file=sys.stderr)
+        needed = " ".join(dict.fromkeys((*packages, error.package.lower())))
+        print(f"error: {error} On the device: pip install {needed}", file=sys.stderr)
         return error.exit_code
     except EdgesmithError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from edgesmith.errors import BundleError
-from edgesmith.records import MANIFEST_NAME, FileEntry, Manifest, read_json, seal_of
+from edgesmith.records import MANIFEST_HASH_NAME, MANIFEST_NAME, FileEntry, Manifest, read_json
 from edgesmith.records.manifest import MANIFEST_VERSION
 
 TOKENIZER_NAME = "tokenizer.json"
+_ADVICE = "Copy the bundle again, whole."
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
 
     Args:
         path: the folder.
-        verify: compare every file's size and SHA-256 with the manifest, and the manifest with its seal; without it, the
-            manifest must only make sense.
+        verify: compare the manifest's SHA-256 with the file that holds it, and every file's size and SHA-256 with the
+            manifest; without it, the manifest must only make sense.
 
     Raises:
         BundleError: no bundle, a manifest that makes no sense, or a file that is missing, truncated or changed;
@@ -49,15 +50,13 @@ def open_bundle(path: str | Path, *, verify: bool = True) -> Bundle:
         raise BundleError(
             f"{path} is not a bundle: it has no {MANIFEST_NAME}. Give the folder that holds one."
         )
+    if verify:
+        _check_hash_of_manifest(path)
     bundle = Bundle(path, read_json(Manifest, path / MANIFEST_NAME, error=BundleError))
     _check_manifest(bundle)
     if verify:
         for entry in bundle.manifest.files:
             _check_file(path, entry)
-        if bundle.manifest.seal != seal_of(bundle.manifest):
-            raise BundleError(
-                f"{path / MANIFEST_NAME} has changed: its seal is not that of its content. Copy the bundle again, whole."
-            )
     return bundle
 
 
@@ -91,23 +90,39 @@ def _check_manifest(bundle: Bundle) -> None:
         )
 
 
+def _check_hash_of_manifest(folder: Path) -> None:
+    manifest, file = folder / MANIFEST_NAME, folder / MANIFEST_HASH_NAME
+    try:
+        held = file.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(
+            f"{file} is missing, which holds the SHA-256 of {MANIFEST_NAME}. {_ADVICE}"
+        ) from None
+    except OSError as problem:
+        raise BundleError(f"{file} cannot be read: {problem.strerror}. {_ADVICE}") from None
+    if held != hash_line(manifest).encode("ascii"):
+        raise BundleError(
+            f"{manifest} or {file} has changed: the second does not hold the SHA-256 of the first. {_ADVICE}"
+        )
+
+
 def _check_file(folder: Path, entry: FileEntry) -> None:
-    file, advice = folder / entry.path, "Copy the bundle again, whole."
+    file = folder / entry.path
     try:
         size_bytes = file.stat().st_size
         if size_bytes != entry.size_bytes:
             raise BundleError(
                 f"{file} has {size_bytes} bytes; the manifest says {entry.size_bytes}. It is truncated or another "
-                f"file. {advice}"
+                f"file. {_ADVICE}"
             )
         digest = hash_file(file)
     except FileNotFoundError:
-        raise BundleError(f"{file} is missing, and the manifest names it. {advice}") from None
+        raise BundleError(f"{file} is missing, and the manifest names it. {_ADVICE}") from None
     except OSError as problem:
-        raise BundleError(f"{file} cannot be read: {problem.strerror}. {advice}") from None
+        raise BundleError(f"{file} cannot be read: {problem.strerror}. {_ADVICE}") from None
     if digest != entry.sha256:
         raise BundleError(
-            f"{file} has changed: its SHA-256 is {digest}; the manifest says {entry.sha256}. {advice}"
+            f"{file} has changed: its SHA-256 is {digest}; the manifest says {entry.sha256}. {_ADVICE}"
         )
 
 
@@ -115,3 +130,8 @@ def hash_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_line(path: Path) -> str:
+    """SHA-256 and name of a file in the form of ``sha256sum``."""
+    return f"{hash_file(path)}  {path.name}\n"

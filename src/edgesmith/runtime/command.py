@@ -45,7 +45,7 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         with Predictor(bundle, encoder, threads=options.threads) as predictor:
             answer_all(predictor, read_rows(options), options)
 
-    return exit_code_of(answer, "numpy tokenizers onnxruntime")
+    return exit_code_of(answer, "numpy", "tokenizers")
 
 
 def _parser() -> argparse.ArgumentParser:

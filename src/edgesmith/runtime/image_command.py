@@ -51,7 +51,7 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         with Predictor(bundle, ImageEncoder(preprocessing), threads=options.threads) as predictor:
             answer_all(predictor, ((path, None) for path in _paths(options)), options)
 
-    return exit_code_of(answer, "numpy pillow onnxruntime")
+    return exit_code_of(answer, "numpy", "pillow")
 
 
 def _parser() -> argparse.ArgumentParser:

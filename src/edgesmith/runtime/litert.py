@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def signature_name(length: int) -> str:
 
 
 class LiteRTSession:
-    """A model that is loaded and ready to run.
+    """A model that is loaded and ready to run. Calls from several threads wait for one another.
 
     Args:
         model_path: the ``.tflite`` file.
@@ -55,6 +56,7 @@ class LiteRTSession:
         self._runners = {
             length: self._interpreter.get_signature_runner(signature_name(length)) for length in self._lengths
         }
+        self._lock = threading.Lock()
         self.inputs: tuple[str, ...] = tuple(signatures[signature_name(self._lengths[0])]["inputs"])
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -81,7 +83,8 @@ class LiteRTSession:
         padded = {name: np.zeros((rows, length), np.int32) for name in self.inputs}
         for name, values in padded.items():
             values[:, :tokens] = feeds[name]
-        return np.concatenate([self._run_one(length, padded, row) for row in range(rows)])
+        with self._lock:  # an interpreter holds the tensors of one call
+            return np.concatenate([self._run_one(length, padded, row) for row in range(rows)])
 
     def _run_one(
         self, length: int, padded: Mapping[str, npt.NDArray[np.int32]], row: int

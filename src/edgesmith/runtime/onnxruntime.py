@@ -16,7 +16,7 @@ SESSION_OPTIONS = ("inter_op_num_threads", "intra_op_num_threads")
 
 
 class OnnxRuntimeSession:
-    """A model that is loaded and ready to run.
+    """A model that is loaded and ready to run, also from several threads at once.
 
     Args:
         model_path: the ``.onnx`` file.

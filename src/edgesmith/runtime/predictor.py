@@ -16,17 +16,35 @@ from edgesmith.records.task import SCORED_TASK
 from edgesmith.runtime.bundle import Bundle
 from edgesmith.runtime.litert import LiteRTSession
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
+from edgesmith.runtime.openvino import OpenVINOSession
 from edgesmith.runtime.text import Answer, Score, decode_labels, decode_scores, require_one_each
 
-SESSIONS: dict[str, type[OnnxRuntimeSession] | type[LiteRTSession]] = {
+
+class Session(Protocol):
+    """A model that is loaded by its runtime; `run` may be called from several threads at once."""
+
+    inputs: tuple[str, ...]
+
+    def __init__(
+        self, model_path: Path, /, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
+    ) -> None: ...
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+        """Logits of one batch of feeds."""
+        ...
+
+
+SESSIONS: dict[str, type[Session]] = {
     "onnxruntime": OnnxRuntimeSession,
     "litert": LiteRTSession,
+    "openvino": OpenVINOSession,
 }
+"""Runtime -> what runs its artifacts."""
 
 
 def open_session(
     runtime: str, model: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-) -> OnnxRuntimeSession | LiteRTSession:
+) -> Session:
     """A model file, loaded by its runtime and ready to run.
 
     Raises:
@@ -59,7 +77,7 @@ class BundleSession(ABC):
     def __init__(self, bundle: Bundle, *, threads: int = 1) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
-        self._session: OnnxRuntimeSession | LiteRTSession | None = open_session(
+        self._session: Session | None = open_session(
             manifest.runtime, bundle.model_path, threads=threads, settings=manifest.session
         )
 

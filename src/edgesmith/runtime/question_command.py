@@ -56,4 +56,4 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         with QuestionPredictor(open_bundle(folder), threads=options.threads) as predictor:
             answer_all(predictor, read_rows(options), options)
 
-    return exit_code_of(answer, "numpy tokenizers onnxruntime")
+    return exit_code_of(answer, "numpy", "tokenizers")

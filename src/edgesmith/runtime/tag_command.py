@@ -48,4 +48,4 @@ def main(arguments: Sequence[str], folder: Path) -> int:
         with TagPredictor(bundle, threads=options.threads, has_words=options.words) as predictor:
             answer_all(predictor, read_rows(options), options)
 
-    return exit_code_of(answer, "numpy tokenizers onnxruntime")
+    return exit_code_of(answer, "numpy", "tokenizers")

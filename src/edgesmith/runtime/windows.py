@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class WindowEncoder:
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self._tokenizer, self._max_length = tokenizer, max_length
+        self._lock = threading.Lock()  # truncation is a setting of the tokenizer, not of a call
         special = tokenizer.num_special_tokens_to_add(is_pair=True)
         if max_length <= special:
             raise BundleError(
@@ -91,8 +93,9 @@ class WindowEncoder:
         Raises:
             DataError: none.
         """
-        self._tokenizer.no_truncation()
-        taken = len(self._encode(question, "").ids)
+        with self._lock:
+            self._tokenizer.no_truncation()
+            taken = len(self._encode(question, "").ids)
         if taken >= self._max_length:
             raise DataError(
                 f"the question {question[:40]!r} takes {taken} tokens with the special ones; allowed: less than "
@@ -109,8 +112,9 @@ class WindowEncoder:
 
     def _cut(self, text: str, pair: str | None, room: int, strategy: str) -> list[Window]:
         """Windows with `room` tokens of the text, or of its pair, in each."""
-        self._tokenizer.enable_truncation(self._max_length, stride=room // 3, strategy=strategy)
-        whole = self._encode(text, pair)
+        with self._lock:
+            self._tokenizer.enable_truncation(self._max_length, stride=room // 3, strategy=strategy)
+            whole = self._encode(text, pair)
         side = 0 if pair is None else 1
         return [
             Window(

@@ -2,8 +2,10 @@
 
 from edgesmith.targets.capabilities import (
     CAPABILITIES,
+    TASKS_ON,
     Capability,
     capability_of,
+    check_task,
     integer_dtypes,
     runtime_names,
 )
@@ -17,24 +19,31 @@ from edgesmith.targets.store import (
     target_names,
     user_folder,
 )
+from edgesmith.targets.support import FAMILIES, WEIGHT_DTYPES, Support, support_matrix
 
 __all__ = [
     "ARCHITECTURES",
     "CAPABILITIES",
+    "FAMILIES",
     "HOST",
     "PRECISIONS",
+    "TASKS_ON",
+    "WEIGHT_DTYPES",
     "Capability",
     "Precision",
+    "Support",
     "Target",
     "Unit",
     "add_target",
     "capability_of",
+    "check_task",
     "integer_dtypes",
     "load_target",
     "read_target",
     "runtime_names",
     "save_target",
     "shipped_names",
+    "support_matrix",
     "target_names",
     "user_folder",
 ]

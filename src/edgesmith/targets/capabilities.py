@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 from edgesmith.errors import UnsupportedError, choose_from
-from edgesmith.records import LayerPlan
+from edgesmith.records import RUNTIME_NAMES, SCORED_TASK, LayerPlan, Task
 from edgesmith.records.plan import Activation, Granularity, LayerKind, WeightDtype
 
 
@@ -63,7 +64,7 @@ def _row(
     )
 
 
-_onnxruntime, _litert = partial(_row, "onnxruntime"), partial(_row, "litert")
+_onnxruntime, _litert, _openvino = (partial(_row, name) for name in RUNTIME_NAMES)
 
 CAPABILITIES: tuple[Capability, ...] = (
     # INT8 is per-channel only: per-tensor weights are no faster here and cost ten times the error
@@ -83,12 +84,38 @@ CAPABILITIES: tuple[Capability, ...] = (
     _litert("embedding", "fp16", "fp32", "DEQUANTIZE, EMBEDDING_LOOKUP"),
     _litert("linear", "fp32", "fp32", "FULLY_CONNECTED"),
     _litert("embedding", "fp32", "fp32", "EMBEDDING_LOOKUP"),
+    # INT8 where the processor has VNNI or Arm's dot product; elsewhere the kernel unpacks the rows and computes in FP32.
+    _openvino("linear", "int8", "int8", "Convert, Multiply, MatMul", "per_channel", "dynamic_int8"),
+    _openvino(
+        "embedding", "int8", "fp32", "Gather of rows and of their scales, Convert, Multiply", "per_channel"
+    ),
+    _openvino("linear", "fp16", "fp32", "Convert to FP32, MatMul"),
+    _openvino("embedding", "fp16", "fp32", "Convert to FP32, Gather"),
+    _openvino("linear", "fp32", "fp32", "MatMul"),
+    _openvino("embedding", "fp32", "fp32", "Gather"),
 )
+
+TASKS_ON: dict[str, tuple[Task, ...]] = {
+    "onnxruntime": get_args(Task),
+    "litert": ("text-classification", SCORED_TASK),
+    "openvino": get_args(Task),
+}
+"""Runtime -> tasks whose models its exporter writes. LiteRT's static buckets hold texts that have one answer."""
 
 
 def runtime_names() -> list[str]:
     """Runtimes with at least one row."""
     return sorted({row.runtime for row in CAPABILITIES})
+
+
+def check_task(runtime: str, task: Task) -> None:
+    """Raises `UnsupportedError`, with the runtimes that do, where a runtime does not take a task's models."""
+    if task not in TASKS_ON[runtime]:
+        others = [name for name in runtime_names() if task in TASKS_ON[name]]
+        raise UnsupportedError(
+            f"{task} on {runtime} is not supported, which takes {', '.join(TASKS_ON[runtime])}. "
+            f"Type: --runtime {' or --runtime '.join(others)}"
+        )
 
 
 def integer_dtypes(runtime: str, kind: LayerKind) -> list[WeightDtype]:

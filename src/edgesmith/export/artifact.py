@@ -1,0 +1,43 @@
+"""What every exporter hands back, and the proof that a file holds what its plan says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgesmith.errors import ExportError
+from edgesmith.records import Plan, TensorSpec
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An exported model.
+
+    Attributes:
+        path: its file; `edgesmith.records.model_files` names those beside it.
+        stored: dtype that each planned layer's weight has in the file, read back from it.
+    """
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    stored: dict[str, str]
+
+
+def check_stored(path: Path, plan: Plan, stored: Mapping[str, str]) -> None:
+    """Compares what was read back with the plan.
+
+    Args:
+        stored: layer -> dtype of its weight in the file.
+
+    Raises:
+        ExportError: the file does not hold what the plan says; every difference is named.
+    """
+    wrong = [
+        f"{entry.layer} is {stored[entry.layer]}, planned {entry.weight}"
+        for entry in plan.layers
+        if stored[entry.layer] != entry.weight
+    ]
+    if wrong:
+        raise ExportError(f"{path.name} does not hold what the plan says: {'; '.join(wrong)}.")

@@ -1,0 +1,26 @@
+"""The runtimes: what an artifact is made for, and what a device installs to run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+RuntimeName = Literal["onnxruntime", "litert", "openvino"]
+
+RUNTIME_NAMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
+
+DISTRIBUTION_OF: dict[str, str] = {
+    "onnxruntime": "onnxruntime",
+    "litert": "ai-edge-litert",
+    "openvino": "openvino",
+}
+"""The package that runs an artifact, which is all that a device needs beside numpy and what reads the inputs."""
+
+_WEIGHTS_BESIDE = {".xml": ".bin"}
+"""Ending of a model's file -> that of its weights, in formats that keep them apart: OpenVINO's."""
+
+
+def model_files(model: Path) -> tuple[Path, ...]:
+    """The files that a model consists of: its own and, where the weights lie beside it, theirs."""
+    weights = _WEIGHTS_BESIDE.get(model.suffix)
+    return (model,) if weights is None else (model, model.with_suffix(weights))

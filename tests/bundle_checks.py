@@ -1,0 +1,59 @@
+"""What every bundle must stand, whatever runs it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from edgesmith.errors import BundleError
+from edgesmith.runtime import load_bundle, open_bundle
+
+THREADS, CALLS = 4, 5
+
+
+def check_threads(answer: Callable[[Any], Any], inputs: Sequence[Any]) -> None:
+    """Several threads that start at once, each with the inputs in another order, get what one thread gets."""
+    alone = [answer(one) for one in inputs]
+    together = Barrier(THREADS)
+
+    def ask(thread: int) -> list[tuple[int, Any]]:
+        together.wait()
+        order = [(thread + step) % len(inputs) for step in range(CALLS * len(inputs))]
+        return [(place, answer(inputs[place])) for place in order]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for answers in pool.map(ask, range(THREADS)):
+            assert all(found == alone[place] for place, found in answers)
+
+
+def check_every_file(bundle: Path, scratch: Path) -> None:
+    """One flipped bit in any file of a bundle, and it is refused with that file's name."""
+    copy = Path(shutil.copytree(bundle, scratch / "flipped"))
+    for path in sorted(path for path in copy.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(BundleError, match=rf"{path.name} (or \S+ )?has changed"):
+            load_bundle(copy)
+        path.write_bytes(content)
+    assert open_bundle(copy).path == copy
+
+
+def check_moved_and_read_only(bundle: Path, scratch: Path, inputs: Any) -> None:
+    """In another folder, with nobody allowed to write, a bundle answers as it did and stays as it was."""
+    moved = Path(shutil.copytree(bundle, scratch / "elsewhere" / "bundle"))
+    before = {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()}
+    for path in before:
+        path.chmod(0o444)
+    moved.chmod(0o555)
+    try:
+        with load_bundle(bundle) as here, load_bundle(moved) as there:
+            assert there.predict(inputs) == here.predict(inputs)
+    finally:
+        moved.chmod(0o755)
+    assert {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()} == before

@@ -77,6 +77,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_model(byte_level_bpe(), place / "bpe"), write_model(unigram(), place / "unigram")
 
 
+def whole(reader: PreTrainedTokenizerFast) -> Tokenizer:
+    """What reads texts of any length."""
+    tokenizer = Tokenizer.from_str(reader.backend_tokenizer.to_str())
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 @torch.no_grad()
 def logits(model, rows) -> torch.Tensor:
     (batch,) = rows.batches(len(rows))
@@ -111,7 +118,7 @@ def test_unseen_texts_are_covered_and_counted(folders, index):
     modality = modality_of(folders[index])
     answers = modality.splits.test.labels
     found = modality.coverage(answers, answers, answers)
-    before, after = modality.reader.backend_tokenizer, modality.student_reader.backend_tokenizer
+    before, after = whole(modality.reader), whole(modality.student_reader)
     lengths = [
         sum(len(tokenizer.encode(text, add_special_tokens=False).ids) for text in modality.splits.test.texts)
         for tokenizer in (before, after)

@@ -89,7 +89,7 @@ def test_a_folder_has_page_markdown_plots_and_json(tmp_path: Path) -> None:
     page = (tmp_path / "analysis.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert "redicted" in page
-    assert "http" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
+    assert "://" not in re.sub(r'xmlns(:xlink)?="[^"]*"', "", page)
     for name in ("roofline", "activations"):
         root = ElementTree.parse(tmp_path / f"{name}.svg").getroot()  # well-formed by itself
         assert root.tag == "{http://www.w3.org/2000/svg}svg"

@@ -320,4 +320,4 @@ def test_report_of_no_run_exits_2(tmp_path: Path) -> None:
 def test_evaluate_of_no_bundle_exits_2(tmp_path: Path) -> None:
     done = call("evaluate", str(tmp_path), "--data", "d.csv")
     assert done.exit_code == 2
-    assert str(tmp_path) in done.s
+    assert str(tmp_path) in done.stderr

@@ -19,7 +19,7 @@ import edgesmith
 from edgesmith.cli import main
 from edgesmith.cli.doctor import ask_hub, check_up
 from edgesmith.cli.installed import find_installed
-from edgesmith.targets import FAMILIES, PRECISIONS, runtime_names
+from edgesmith.targets import FAMILIES, WEIGHT_DTYPES, runtime_names
 
 SOURCE = Path(edgesmith.__file__).parents[1]
 
@@ -98,7 +98,7 @@ def test_the_matrix_is_printed_with_the_reasons_of_its_gaps() -> None:
     assert all(family in done.stdout for family in FAMILIES)
     assert "(1) nothing is written in INT4 for onnxruntime" in " ".join(done.stdout.split())
     cells = json.loads(CliRunner().invoke(main, ["doctor", "--matrix", "--json"]).stdout)
-    assert len(cells) == len(FAMILIES) * len(runtime_names()) * len(PRECISIONS)
+    assert len(cells) == len(FAMILIES) * len(runtime_names()) * len(WEIGHT_DTYPES)
 
 
 def test_quiet_says_nothing_where_nothing_is_wrong() -> None:

@@ -58,7 +58,12 @@ def test_the_steps_are_those_of_texts(run: FinishedRun) -> None:
 
 def test_the_bundle_holds_no_tokenizer(run: FinishedRun) -> None:
     bundle = run.path / run.verdict.bundle
-    assert {file.name for file in bundle.iterdir()} == {"manifest.json", "model.onnx", "run.py"}
+    assert {file.name for file in bundle.iterdir()} == {
+        "manifest.json",
+        "manifest.json.sha256",
+        "model.onnx",
+        "run.py",
+    }
 
 
 def test_the_bundle_answers_on_its_own_as_it_did_in_the_run(run: FinishedRun, tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_what_is_missing_is_named(headed, headless, data, tmp_path):
     assert done.exit_code == 3 and "Known: bert, deit, dinov2, distilbert, mobilebert, vit" in done.stderr
     bare = load_classifier(str(headed)).model
     bare.save_pretrained(tmp_path / "bare")
-    assert "has no fast tokenizer" in call(tmp_path / "bare", "--data", data, *where).stderr
+    assert "has no tokenizer.json" in call(tmp_path / "bare", "--data", data, *where).stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edgesmith.export.onnxruntime import OPSET, lower
+from edgesmith.export.onnx_graph import OPSET
+from edgesmith.export.onnxruntime import lower
 from edgesmith.records import LayerPlan, Plan
 
 INPUT = "input"

@@ -70,8 +70,15 @@ class TrimmedTexts:
         return PreTrainedTokenizerFast(
             tokenizer_object=Tokenizer.from_str(self.trimmed.tokenizer_json),
             model_max_length=self.max_length,
+            model_input_names=self._input_names,
             **settings,
         )
+
+    @property
+    def _input_names(self) -> list[str]:
+        """Pairs need their token types, which models of single texts have folded away."""
+        types = [] if self.splits.train.pairs is None else ["token_type_ids"]
+        return ["input_ids", *types, "attention_mask"]
 
     def encode(self, examples: TextExamples) -> EncodedExamples:
         return self.encoded(self.reader, examples)

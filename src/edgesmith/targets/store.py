@@ -45,7 +45,7 @@ def load_target(name: str) -> Target:
     if name.endswith(SUFFIX):
         return read_target(Path(name))
     own = user_folder() / f"{name}{SUFFIX}"
-    if own.is_file():
+    if os.path.isfile(own):  # not where it may not be looked into
         return read_target(own)
     if name not in shipped_names():
         raise RecipeError(

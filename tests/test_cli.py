@@ -33,6 +33,8 @@ COMMANDS = [
     "compare",
     "bench",
     "prune",
+    "sensitivity",
+    "quantize",
 ]
 
 

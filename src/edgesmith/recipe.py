@@ -375,6 +375,55 @@ class CutConfig:
         _require(self.length is None or self.length >= 1, "length", self.length, "1 or more tokens")
 
 
+Observer = Literal["min_max", "percentile", "mse"]
+"""How the range of a static activation is chosen; see `edgesmith.compress.quantize_ranges`."""
+
+UniformScheme = Literal["fp32", "fp16", "int8-dynamic", "int8-static", "int4"]
+"""One precision for every layer, to compare a plan with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionConfig:
+    """What `edgesmith quantize` looks for, and how.
+
+    Attributes:
+        runtime: that the plan is made for.
+        max_share: most of the bytes that the model's weights take in FP32, in (0, 1]; counts where `max_bytes` is None.
+        max_bytes: most of weights and graph.
+        int8_macs: least share of the MACs on INT8 activations, in [0, 1).
+        static_macs: least share on those with a range that is known beforehand.
+        higher: what a layer is kept in that is in no integers.
+        uniform: no plan: every layer in this, where the runtime has it.
+        calibration_rows: training rows that sensitivity and ranges are measured on.
+        verification_rows: most validation rows that a plan is tried on in PyTorch; the file answers all of them.
+        observer: of the ranges of static activations.
+        max_trials: most plans that are tried.
+    """
+
+    runtime: RuntimeName = "onnxruntime"
+    max_share: float = 0.29
+    max_bytes: int | None = None
+    int8_macs: float = 0.6
+    static_macs: float = 0.0
+    higher: Literal["fp16", "fp32"] = "fp16"
+    uniform: UniformScheme | None = None
+    calibration_rows: int = 128
+    verification_rows: int = 1024
+    observer: Observer = "mse"
+    max_trials: int = 8
+
+    def __post_init__(self) -> None:
+        share = self.max_share
+        _require(0 < share <= 1, "size", share, "a share above 0 and at most 1 (0.29 is 29 %), or bytes")
+        _require(self.max_bytes is None or self.max_bytes > 0, "size", self.max_bytes, "more than 0 bytes")
+        for key in ("int8_macs", "static_macs"):
+            _require(
+                0 <= getattr(self, key) < 1, key, getattr(self, key), "0 or more, and below 1 (0.6 is 60 %)"
+            )
+        for key in ("calibration_rows", "verification_rows", "max_trials"):
+            _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizeConfig:
     """How layers get their precision.
@@ -575,6 +624,13 @@ def parse_share(option: str, text: str) -> float:
 def parse_size(text: str) -> int:
     """``8MB`` -> 8_000_000 (MB is 10^6 bytes; MiB is 2^20)."""
     return int(_quantity(text, "--max-size", dict(_SIZE_UNITS), "8MB"))
+
+
+def parse_size_or_share(text: str) -> int | float:
+    """``8MB`` -> 8_000_000 bytes; ``29%`` or ``0.29`` -> a share, 0.29."""
+    if text.strip().lower().endswith("b"):
+        return int(_quantity(text, "--size", dict(_SIZE_UNITS), "8MB"))
+    return parse_share("--size", text)
 
 
 def parse_latency(text: str) -> float:

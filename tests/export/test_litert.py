@@ -166,6 +166,14 @@ def test_a_file_that_differs_from_the_plan_is_refused(graph, student):
         read_back(graph, uniform_plan(student, "test"))
 
 
+def test_scales_that_differ_from_the_plan_are_refused(graph, student, tmp_path):
+    name = "layers.0.ffn.output"
+    entry = replace(plan_layer(name, student.get_submodule(name), "int8"), granularity="per_tensor")
+    message = rf"{name} is int8 dynamic, planned int8 per_tensor dynamic\."
+    with pytest.raises(ExportError, match=message):
+        lower(graph, Plan(layers=(entry,)), tmp_path / "model.tflite")
+
+
 def test_a_model_of_images_is_refused(tmp_path):
     config = ViTConfig(
         hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=16

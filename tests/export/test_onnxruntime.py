@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from fixtures_models import (
@@ -19,21 +21,25 @@ from fixtures_models import (
     tiny_mobilebert,
 )
 from onnx import numpy_helper
+from onnxruntime.quantization import quantize_dynamic
 
 from edgesmith.analyze.cost import int8_file_bytes
 from edgesmith.compress.quantize import (
+    executed,
     is_small_table,
     plan_layer,
     quantizable_layers,
     quantize_weight,
+    scheme_layer,
     simulated,
     uniform_plan,
 )
+from edgesmith.compress.quantize_ranges import input_range, observe_inputs
 from edgesmith.compress.structure import factorise_embedding, keep_layers, keep_positions
 from edgesmith.errors import ExportError
 from edgesmith.export.onnxruntime import export_graph, lower, read_back
 from edgesmith.models import shape_of, to_compact
-from edgesmith.records import LayerPlan, Plan
+from edgesmith.records import LayerPlan, Plan, Scheme
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
 
 MAX_LENGTH = 64
@@ -90,7 +96,35 @@ def mixed_plan(model) -> Plan:
     )
 
 
+SCHEMES = {
+    "attention": Scheme("int8", activation="static_int8"),
+    "ffn.intermediate": Scheme("int8", "per_block", "dynamic_int8"),
+    "ffn.output": Scheme("int8", activation="dynamic_int8"),
+    "projection": Scheme("fp16"),
+    "pooler": Scheme("int4", "per_block", "dynamic_int8"),
+    "classifier": Scheme("int8", activation="static_int8"),
+    "word": Scheme("int4", "per_block"),
+}
+
+
+def plan_of_schemes(model) -> Plan:
+    """Static inputs, blocks and INT4 beside one another."""
+    ranges = {
+        name: input_range(seen, "mse")
+        for name, seen in observe_inputs(model, sentences(pairs=True)[:-1]).items()
+    }
+    return Plan(
+        layers=tuple(
+            scheme_layer(name, module, scheme, input_range=ranges.get(name))
+            for name, module in quantizable_layers(model).items()
+            for part, scheme in SCHEMES.items()
+            if part in name
+        )
+    )
+
+
 PLANS = {
+    "schemes": plan_of_schemes,
     "int8": lambda model: uniform_plan(model, "test"),
     "fp16": lambda model: Plan(
         layers=tuple(plan_layer(name, module, "fp16") for name, module in quantizable_layers(model).items())
@@ -134,16 +168,11 @@ def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
 
 def test_the_simulation_is_what_the_runtime_computes(student, lowered):
     plan, artifact = lowered
-    int8 = [entry.layer for entry in plan.layers if entry.weight == "int8"]
-    halved = {entry.layer for entry in plan.layers if entry.weight == "fp16"}
-    model = to_compact(student)  # a copy, to round its FP16 weights
-    with torch.no_grad():
-        for name, module in quantizable_layers(model).items():
-            if name in halved:
-                module.weight.copy_(module.weight.half().float())
     for batch in sentences(pairs=True)[:-1]:
-        with simulated(model, dict.fromkeys(int8, "int8")):
-            np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-4)
+        with executed(student, plan.layers):
+            np.testing.assert_allclose(
+                run(artifact.path, batch), logits_of(student, batch), rtol=0, atol=1e-4
+            )
 
 
 def test_every_weight_is_stored_as_planned(lowered):
@@ -153,7 +182,7 @@ def test_every_weight_is_stored_as_planned(lowered):
 
 def test_the_file_is_as_small_as_its_plan(student, lowered):
     plan, artifact = lowered
-    width = {"int8": 1, "fp16": 2, "fp32": 4}
+    width = {"int4": 0.5, "int8": 1, "fp16": 2, "fp32": 4}
     planned = {entry.layer: width[entry.weight] for entry in plan.layers}
     matrices = quantizable_layers(student)
     weights = sum(planned.get(name, 4) * module.weight.numel() for name, module in matrices.items())
@@ -202,13 +231,44 @@ def test_nothing_of_the_machine_that_exported_is_left_in_the_file(lowered):
 def test_a_file_that_differs_from_its_plan_is_caught(lowered):
     plan, artifact = lowered
     name = "layers.1.ffn.intermediate"
-    other = "fp32" if plan.entry(name).weight != "fp32" else "int8"
+    stored, other = plan.entry(name).scheme, "fp32" if plan.entry(name).weight != "fp32" else "fp16"
     changed = Plan(
         layers=tuple(replace(entry, weight=other) if entry.layer == name else entry for entry in plan.layers)
     )
-    message = rf"does not hold what the plan says: {name} is {plan.entry(name).weight}, planned {other}\."
+    message = rf"does not hold what the plan says: {name} is {stored}, planned {other}\."
     with pytest.raises(ExportError, match=message):
         read_back(artifact.path, changed)
+
+
+def test_scales_and_inputs_that_differ_from_the_plan_are_caught(student, student_graph, tmp_path):
+    name = "layers.1.ffn.intermediate"
+    plan = Plan(layers=(plan_layer(name, student.get_submodule(name), "int8"),))
+    quantize_dynamic(student_graph, tmp_path / "shared.onnx", per_channel=False, nodes_to_quantize=[name])
+    with pytest.raises(ExportError, match=rf"{name} is int8 per_tensor dynamic, planned int8 dynamic\."):
+        read_back(tmp_path / "shared.onnx", plan)
+    path = lower(student_graph, plan, tmp_path / "model.onnx").path
+    static = Plan(layers=(replace(plan.layers[0], activation="static_int8", input_range=(-1.0, 1.0)),))
+    with pytest.raises(ExportError, match=rf"{name} is int8 dynamic, planned int8 static\."):
+        read_back(path, static)
+
+
+def test_static_layers_run_on_int8_kernels(student, student_graph, tmp_path):
+    """What the session makes of the graph: QuantizeLinear and DequantizeLinear are gone from around the product."""
+    plan = plan_of_schemes(student)
+    lower(student_graph, plan, tmp_path / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    onnxruntime.InferenceSession(tmp_path / "model.onnx", options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    planned = Counter(entry.scheme for entry in plan.layers if entry.kind == "linear")
+    static = planned[Scheme("int8", activation="static_int8")]
+    blocks = sum(count for scheme, count in planned.items() if scheme.granularity == "per_block")
+    assert (
+        kinds["MatMulIntegerToFloat"] + kinds["QLinearMatMul"] + kinds["DynamicQuantizeMatMul"]
+        == static + (planned[Scheme("int8", activation="dynamic_int8")])
+    )
+    assert kinds["MatMulNBits"] == blocks
+    assert kinds["DequantizeLinear"] == 0
 
 
 @pytest.mark.parametrize("weight", ["int8", "fp16", "fp32"])

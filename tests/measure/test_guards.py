@@ -3,7 +3,7 @@ import pytest
 
 from edgesmith.measure import guards
 from edgesmith.measure.size import Sizes
-from edgesmith.records import Latencies, LatencySample, LayerPlan, Plan
+from edgesmith.records import Latencies, LatencySample, LayerPlan, LayerSensitivity, Plan
 
 LOGITS = np.array([[2.0, -1.0], [0.0, 3.0], [1.0, 0.5]])
 LABELS = np.array([0, 1, 0])
@@ -114,3 +114,52 @@ def test_a_long_list_of_layers_is_cut():
     assert "l4 (planned" in sentence
     assert "l5" not in sentence
     assert sentence.endswith("and 3 more")
+
+
+def measured(*, weights=0.0, inputs=0.0) -> LayerSensitivity:
+    return LayerSensitivity(
+        layer="layers.0.ffn",
+        kind="linear",
+        parameters=4,
+        macs=4.0,
+        weights={"int8 per_channel": 0.1},
+        activations={"static": 0.1},
+        vanished_weights={"int8 per_channel": weights},
+        vanished_inputs=inputs,
+    )
+
+
+def static_plan(low, high, weight="int8") -> Plan:
+    entry = LayerPlan(
+        layer="layers.0.ffn", kind="linear", weight=weight, activation="static_int8", input_range=(low, high)
+    )
+    return Plan(layers=(LayerPlan(layer="embeddings", kind="embedding", weight="int8"), entry))
+
+
+@pytest.mark.parametrize(
+    ("found", "plan", "sentences"),
+    [
+        (measured(weights=0.5, inputs=0.6), static_plan(-0.2, 24.0), []),
+        (
+            measured(weights=0.991),
+            static_plan(-1.0, 1.0),
+            ["99.1% of the weights of layers.0.ffn become 0 in int8 per_channel: outliers set the scale"],
+        ),
+        (
+            measured(inputs=0.97),
+            static_plan(-0.2, 900.0),
+            ["97.0% of the inputs of layers.0.ffn become 0 between -0.2 and 900: outliers set the range"],
+        ),
+        (
+            measured(inputs=1.0),
+            static_plan(-3.4e38, 9.0),
+            [
+                "100.0% of the inputs of layers.0.ffn become 0 between -3.4e+38 and 9: "
+                "a constant of the attention mask reaches it"
+            ],
+        ),
+        (measured(weights=1.0, inputs=1.0), PLAN, []),  # the layer is in FP16 there
+    ],
+)
+def test_layers_whose_values_vanish(found, plan, sentences):
+    assert guards.vanished(plan, [found]) == sentences

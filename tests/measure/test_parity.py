@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial.distance import cosine
 
 from edgesmith.errors import ParityError
-from edgesmith.measure.parity import check_parity
+from edgesmith.measure.parity import check_parity, sqnr_db
 
 REFERENCE = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 
@@ -58,3 +58,10 @@ def test_refuses_other_shapes(shape):
     reference = np.zeros((0, 3)) if shape == (0, 3) else REFERENCE
     with pytest.raises(ParityError, match="expected one and the same"):
         check_parity(reference, np.zeros(shape), tolerance=1.0, name="logits")
+
+
+def test_the_ratio_of_signal_to_noise():
+    """Noise of a tenth of the signal's amplitude: 20 dB."""
+    signal = np.array([[3.0, -4.0], [1.0, 2.0]], np.float32)
+    assert sqnr_db(signal, 1.1 * signal) == pytest.approx(20, abs=1e-4)
+    assert sqnr_db(signal, signal) is None

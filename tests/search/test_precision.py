@@ -5,7 +5,17 @@ from itertools import product
 import numpy as np
 import pytest
 
-from edgesmith.search.precision import REPAIRS, Precision, assign_precision, verify_precision
+from edgesmith.records import Scheme
+from edgesmith.search.precision import (
+    REPAIRS,
+    Choice,
+    Limits,
+    Precision,
+    assign_precision,
+    least_divergence,
+    try_plans,
+    verify_precision,
+)
 
 
 def options_of(int8, sizes=None, int4=None):
@@ -135,3 +145,104 @@ def test_repairs_are_bounded():
 
 def test_without_lossy_layers_there_is_nothing_to_raise():
     assert verify_precision({}, OPTIONS, lambda kept: 2.0, 1.0) == ({}, 2.0)
+
+
+FLOAT, DYNAMIC = Scheme("fp16"), Scheme("int8", activation="dynamic_int8")
+STATIC, BLOCKS = Scheme("int8", activation="static_int8"), Scheme("int4", "per_block", "dynamic_int8")
+
+
+def random_choices(seed: int, scale: float) -> dict[str, list[Choice]]:
+    """Five layers in four schemes, the smaller the worse."""
+    rng = np.random.default_rng(seed)
+    choices = {}
+    for layer in range(5):
+        size, macs, base = (
+            int(rng.integers(1_000, 99_000)),
+            float(rng.integers(1, 99)),
+            scale * rng.lognormal(),
+        )
+        choices[f"layer {layer}"] = [
+            Choice(FLOAT, 4 * size, 0.0, macs),
+            Choice(DYNAMIC, 2 * size, base, macs),
+            Choice(STATIC, 2 * size, base * float(rng.uniform(1, 5)), macs),
+            Choice(BLOCKS, size, base * float(rng.uniform(10, 90)), macs),
+        ]
+    return choices
+
+
+def total(chosen, name):
+    return sum(getattr(choice, name) for choice in chosen)
+
+
+def keeps(chosen, limits):
+    return (
+        total(chosen, "bytes") <= limits.bytes
+        and total(chosen, "int8_macs") >= limits.int8_macs
+        and total(chosen, "static_macs") >= limits.static_macs
+    )
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-6])
+@pytest.mark.parametrize("seed", range(6))
+def test_no_combination_within_the_limits_diverges_less(seed, scale):
+    choices = random_choices(seed, scale)
+    largest, macs = (
+        sum(each[0].bytes for each in choices.values()),
+        sum(each[0].macs for each in choices.values()),
+    )
+    limits = Limits(bytes=0.4 * largest, int8_macs=0.7 * macs, static_macs=0.3 * macs)
+    chosen = least_divergence(choices, limits)
+    assert keeps(chosen.values(), limits)
+    allowed = [one for one in product(*choices.values()) if keeps(one, limits)]
+    assert total(chosen.values(), "divergence") == pytest.approx(
+        min(total(one, "divergence") for one in allowed), rel=1e-2
+    )
+
+
+def test_of_equal_divergences_the_smaller_is_taken():
+    choices = {"a": [Choice(FLOAT, 400, 1e-5), Choice(DYNAMIC, 200, 1e-5)], "b": [Choice(FLOAT, 4, 0.0)]}
+    assert least_divergence(choices, Limits(bytes=1e6))["a"].bytes == 200
+
+
+@pytest.mark.parametrize("limits", [Limits(bytes=10), Limits(bytes=-5), Limits(bytes=1e9, static_macs=1e9)])
+def test_limits_that_nothing_keeps(limits):
+    assert least_divergence(random_choices(0, 1.0), limits) is None
+    assert try_plans(random_choices(0, 1.0), limits, lambda chosen: 0.0, 0.0, 8) == []
+
+
+CHOICES = {
+    "a": [Choice(FLOAT, 400, 0.0), Choice(DYNAMIC, 200, 0.2), Choice(BLOCKS, 100, 0.9)],
+    "b": [Choice(FLOAT, 400, 0.0), Choice(DYNAMIC, 200, 0.1), Choice(BLOCKS, 100, 0.8)],
+}
+
+
+def schemes(trial):
+    return {layer: choice.scheme for layer, choice in trial.chosen.items()}
+
+
+def test_the_first_plan_inside_the_loss_ends_the_trials():
+    trials = try_plans(CHOICES, Limits(bytes=400), lambda chosen: 0.01, 0.01, 8)
+    assert [schemes(trial) for trial in trials] == [{"a": DYNAMIC, "b": DYNAMIC}]
+    assert trials[0].divergence == pytest.approx(0.3) and trials[0].bytes == 400 and trials[0].raised is None
+
+
+def test_the_worst_layer_is_raised_and_others_pay_for_it():
+    """500 bytes let one layer be FP16 only if the other is INT4."""
+    trials = try_plans(CHOICES, Limits(bytes=500), lambda chosen: 1.0, 0.0, 8)
+    assert [schemes(trial) for trial in trials] == [
+        {"a": DYNAMIC, "b": DYNAMIC},
+        {"a": FLOAT, "b": BLOCKS},
+    ]
+    assert [trial.raised for trial in trials] == [None, "a"]
+    assert all(trial.bytes <= 500 for trial in trials)
+
+
+def test_trials_are_bounded():
+    asked = []
+    trials = try_plans(
+        CHOICES, Limits(bytes=1e6, int8_macs=0.0), lambda chosen: asked.append(1) or 1.0, 0.0, 3
+    )
+    assert len(asked) == len(trials) == 1  # nothing is left to raise: all is FP16
+    choices = random_choices(3, 1.0)
+    half = Limits(bytes=0.5 * sum(several[0].bytes for several in choices.values()))
+    assert len(try_plans(choices, half, lambda chosen: 1.0, 0.0, 2)) == 2

@@ -11,7 +11,13 @@ import pytest
 from edgesmith.errors import UnsupportedError
 from edgesmith.records import LayerPlan
 from edgesmith.records.plan import Activation, Granularity, LayerKind, WeightDtype
-from edgesmith.targets import CAPABILITIES, capability_of, runtime_names
+from edgesmith.targets import (
+    CAPABILITIES,
+    capability_of,
+    integer_dtypes,
+    integer_schemes,
+    runtime_names,
+)
 
 EVERY_ENTRY = [
     LayerPlan(layer="l", kind=kind, weight=weight, granularity=granularity, activation=activation)
@@ -26,22 +32,39 @@ def test_no_entry_has_two_rows() -> None:
         assert sum(row.covers(entry) for row in CAPABILITIES if row.runtime == runtime) <= 1
 
 
-def test_onnxruntime_executes_int8_per_channel_and_float_storage() -> None:
+def test_onnxruntime_executes_integers_and_float_storage() -> None:
     executed = Counter()
     for entry in EVERY_ENTRY:
         try:
             executed[(entry.kind, entry.weight, capability_of("onnxruntime", entry).computes)] += 1
         except UnsupportedError:
             continue
-    # A float weight has no scale, so both granularities count.
+    # A float weight has no scale, so every granularity counts.
     assert executed == {
-        ("linear", "int8", "int8"): 1,
+        ("linear", "int8", "int8"): 3,  # per channel, dynamic and static; per block
+        ("linear", "int4", "int8"): 1,
         ("embedding", "int8", "fp32"): 1,
-        ("linear", "fp16", "fp32"): 2,
-        ("embedding", "fp16", "fp32"): 2,
-        ("linear", "fp32", "fp32"): 2,
-        ("embedding", "fp32", "fp32"): 2,
+        ("embedding", "int4", "fp32"): 1,
+        ("linear", "fp16", "fp32"): 3,
+        ("embedding", "fp16", "fp32"): 3,
+        ("linear", "fp32", "fp32"): 3,
+        ("embedding", "fp32", "fp32"): 3,
     }
+
+
+def test_what_a_plan_without_calibration_may_use() -> None:
+    assert integer_dtypes("onnxruntime", "linear") == ["int8"]
+    assert integer_dtypes("litert", "linear") == ["int4", "int8"]
+    assert [str(scheme) for scheme in integer_schemes("onnxruntime", "linear")] == [
+        "int8 dynamic",
+        "int8 static",
+        "int8 per_block dynamic",
+        "int4 per_block dynamic",
+    ]
+    assert [str(scheme) for scheme in integer_schemes("onnxruntime", "embedding")] == [
+        "int8",
+        "int4 per_block",
+    ]
 
 
 def test_a_refusal_says_what_would_work() -> None:

@@ -20,6 +20,7 @@ from edgesmith.cli.options import (
     talk_options,
 )
 from edgesmith.cli.prune import prune
+from edgesmith.cli.quantize import quantize, sensitivity
 from edgesmith.cli.talk import json_text, working
 from edgesmith.cli.targets import targets
 from edgesmith.cli.zoo import compare, models
@@ -229,6 +230,8 @@ main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)
 main.add_command(prune)
+main.add_command(sensitivity)
+main.add_command(quantize)
 
 
 def _show_matrix(as_json: bool) -> None:

@@ -1,13 +1,15 @@
 """Precision: how much the outputs suffer when a layer is quantized, and the plan that follows.
 
 The arithmetic is that of the artifact at batch 1: weights symmetric with one scale an output channel (or a table's
-row), activations asymmetric with one scale an input, found as it arrives.
+row), or a block of one; activations asymmetric with one scale an input, found as it arrives, or one scale for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +17,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.data.encoding import choices, model_inputs
-from edgesmith.records import LayerPlan, Plan
-from edgesmith.records.plan import BITS, INTEGERS, LayerKind, WeightDtype
+from edgesmith.records import NO_NUMBER, LayerPlan, Plan
+from edgesmith.records.plan import (
+    BITS,
+    BLOCK,
+    INTEGERS,
+    Granularity,
+    LayerKind,
+    Scheme,
+    WeightDtype,
+    uint8_steps,
+)
 
 
 def quantizable_layers(model: PreTrainedModel) -> dict[str, nn.Linear | nn.Embedding]:
@@ -54,20 +65,42 @@ def layer_kind(module: nn.Module) -> LayerKind:
 def plan_layer(
     name: str, module: nn.Module, weight: WeightDtype, *, sensitivity: float | None = None, reason: str = ""
 ) -> LayerPlan:
-    """A plan entry for a module."""
-    kind = layer_kind(module)
+    """A plan entry for a module, with one scale a channel and, for integers, inputs quantized as they arrive."""
+    is_dynamic = isinstance(module, nn.Linear) and weight in INTEGERS
+    scheme = Scheme(weight, "per_channel", "dynamic_int8" if is_dynamic else "none")
+    return scheme_layer(name, module, scheme, sensitivity=sensitivity, reason=reason)
+
+
+def scheme_layer(
+    name: str,
+    module: nn.Module,
+    scheme: Scheme,
+    *,
+    input_range: tuple[float, float] | None = None,
+    sensitivity: float | None = None,
+    reason: str = "",
+) -> LayerPlan:
+    """A plan entry for a module under any scheme.
+
+    Args:
+        input_range: of the module's inputs; kept where the scheme's activation is static.
+    """
     return LayerPlan(
         layer=name,
-        kind=kind,
-        weight=weight,
-        activation="dynamic_int8" if kind == "linear" and weight in INTEGERS else "none",
+        kind=layer_kind(module),
+        weight=scheme.weight,
+        granularity=scheme.granularity,
+        activation=scheme.activation,
+        input_range=input_range if scheme.activation == "static_int8" else None,
         sensitivity=sensitivity,
         reason=reason,
     )
 
 
-def quantize_weight(weight: Tensor, dtype: WeightDtype = "int8") -> Tensor:
-    """Weight after a round trip: integers symmetric, with one scale a row; FP16 rounded; FP32 as it is.
+def quantize_weight(
+    weight: Tensor, dtype: WeightDtype = "int8", granularity: Granularity = "per_channel"
+) -> Tensor:
+    """Weight after a round trip: integers symmetric, with one scale a row or block; FP16 rounded; FP32 as it is.
 
     Args:
         weight: (rows, columns); a row is an output channel of a linear layer or a token of a table.
@@ -76,9 +109,35 @@ def quantize_weight(weight: Tensor, dtype: WeightDtype = "int8") -> Tensor:
         return weight
     if dtype == "fp16":
         return weight.half().to(weight.dtype)
+    if granularity == "per_block":
+        return _quantize_blocks(weight, dtype)
     largest = (1 << (BITS[dtype] - 1)) - 1
     scale = (weight.abs().amax(dim=1, keepdim=True) / largest).clamp_min(torch.finfo(torch.float32).tiny)
     return (weight / scale).round().clamp(-largest, largest) * scale
+
+
+def _quantize_blocks(weight: Tensor, dtype: WeightDtype) -> Tensor:
+    """As ONNX Runtime's block quantizer has it: the value of largest magnitude becomes the lowest integer."""
+    lowest = -(1 << (BITS[dtype] - 1))
+    blocks = _in_blocks(weight)  # (rows, blocks, BLOCK)
+    low, high = blocks.amin(dim=2, keepdim=True), blocks.amax(dim=2, keepdim=True)
+    scale = torch.where(high.abs() > low.abs(), high, low) / lowest
+    steps = (blocks / torch.where(scale == 0, 1.0, scale)).round().clamp(lowest, -lowest - 1)
+    return (steps * scale).flatten(1)[:, : weight.shape[1]]
+
+
+def _in_blocks(values: Tensor) -> Tensor:
+    """(..., columns) -> (..., blocks, BLOCK); the last block is filled with 0."""
+    return F.pad(values, (0, -values.shape[-1] % BLOCK)).view(*values.shape[:-1], -1, BLOCK)
+
+
+def weight_bytes(weight: Tensor, scheme: Scheme) -> int:
+    """Bytes that a weight takes under a scheme: a scale and a zero point a channel, or a scale a block."""
+    rows, columns = weight.shape
+    stored = rows * columns * BITS[scheme.weight] // 8
+    if not scheme.is_integer:
+        return stored
+    return stored + (4 * rows * -(-columns // BLOCK) if scheme.granularity == "per_block" else 5 * rows)
 
 
 def quantize_activation(hidden: Tensor) -> Tensor:
@@ -95,30 +154,50 @@ def quantize_activation(hidden: Tensor) -> Tensor:
     return ((hidden / scale).round() + zero_point).clamp(0, 255).sub(zero_point) * scale
 
 
+def quantize_blocks(hidden: Tensor) -> Tensor:
+    """Activation after a round trip through INT8, symmetric, one scale for `BLOCK` features (ONNX Runtime's MatMulNBits)."""
+    blocks = _in_blocks(hidden)  # (B, ..., blocks, BLOCK)
+    scale = (blocks.abs().amax(dim=-1, keepdim=True) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+    return ((blocks / scale).round() * scale).flatten(-2)[..., : hidden.shape[-1]]
+
+
+def quantize_in_range(hidden: Tensor, input_range: tuple[float, float]) -> Tensor:
+    """Activation after a round trip through UINT8 with the same scale for every input (ONNX QuantizeLinear)."""
+    scale, zero_point = uint8_steps(input_range)
+    return ((hidden / scale).round() + zero_point).clamp(0, 255).sub(zero_point) * scale
+
+
 @contextmanager
-def simulated(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> Iterator[None]:
-    """Within it, the named layers compute as a runtime does that stores them so; afterwards the model is as before."""
+def executed(model: PreTrainedModel, entries: Iterable[LayerPlan]) -> Iterator[None]:
+    """Within it, the planned layers compute as a runtime does; afterwards the model is as before."""
     modules = quantizable_layers(model)
-    chosen = [modules[name] for name in dtypes]
-    weights = [module.weight.data for module in chosen]
-    hooks = [
-        module.register_forward_pre_hook(_quantize_input)
-        for module, dtype in zip(chosen, dtypes.values(), strict=True)
-        if isinstance(module, nn.Linear) and dtype in INTEGERS
-    ]
+    weights: list[tuple[nn.Linear | nn.Embedding, Tensor]] = []
+    hooks = []
     try:
-        for module, weight, dtype in zip(chosen, weights, dtypes.values(), strict=True):
-            module.weight.data = quantize_weight(weight, dtype)
+        for entry in entries:
+            module = modules[entry.layer]
+            weights.append((module, module.weight.data))
+            module.weight.data = quantize_weight(module.weight.data, entry.weight, entry.granularity)
+            if entry.activation != "none":
+                hooks.append(module.register_forward_pre_hook(partial(_quantize_input, entry)))
         yield
     finally:
-        for module, weight in zip(chosen, weights, strict=True):
-            module.weight.data = weight
+        for changed, weight in weights:
+            changed.weight.data = weight
         for hook in hooks:
             hook.remove()
 
 
-def _quantize_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
-    return quantize_activation(inputs[0])
+def _quantize_input(entry: LayerPlan, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    if entry.input_range is not None:
+        return quantize_in_range(inputs[0], entry.input_range)
+    return quantize_blocks(inputs[0]) if entry.granularity == "per_block" else quantize_activation(inputs[0])
+
+
+def simulated(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> AbstractContextManager[None]:
+    """`executed` with the named layers stored so, by the entries of `plan_layer`."""
+    modules = quantizable_layers(model)
+    return executed(model, [plan_layer(name, modules[name], dtype) for name, dtype in dtypes.items()])
 
 
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
@@ -160,6 +239,12 @@ class Divergence:
         """Mean KL in nats a row, or a token that counts, with the named layers stored so."""
         with simulated(self._model, dtypes):
             return mean_divergence(self._reference, self._logits())
+
+    def of(self, entries: Iterable[LayerPlan]) -> float:
+        """The same with the planned layers; `NO_NUMBER` where an output is none."""
+        with executed(self._model, entries):
+            divergence = mean_divergence(self._reference, self._logits())
+        return divergence if math.isfinite(divergence) else NO_NUMBER
 
     @torch.no_grad()
     def _logits(self) -> list[Tensor]:

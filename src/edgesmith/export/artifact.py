@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgesmith.errors import ExportError
-from edgesmith.records import Plan, TensorSpec
+from edgesmith.records import Plan, Scheme, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -41,3 +41,25 @@ def check_stored(path: Path, plan: Plan, stored: Mapping[str, str]) -> None:
     ]
     if wrong:
         raise ExportError(f"{path.name} does not hold what the plan says: {'; '.join(wrong)}.")
+
+
+def check_schemes(path: Path, plan: Plan, stored: Mapping[str, Sequence[Scheme]]) -> dict[str, str]:
+    """The same down to what shares a scale and how inputs arrive.
+
+    Args:
+        stored: layer -> its schemes in the file, one for all of its operators if nothing went wrong.
+
+    Returns:
+        Layer -> dtype of its weight.
+
+    Raises:
+        ExportError: the file does not hold what the plan says; every difference is named.
+    """
+    wrong = [
+        f"{entry.layer} is {' and '.join(map(str, stored[entry.layer]))}, planned {entry.scheme}"
+        for entry in plan.layers
+        if not all(scheme.agrees_with(entry.scheme) for scheme in stored[entry.layer])
+    ]
+    if wrong:
+        raise ExportError(f"{path.name} does not hold what the plan says: {'; '.join(wrong)}.")
+    return {layer: schemes[0].weight for layer, schemes in stored.items()}

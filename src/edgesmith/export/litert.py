@@ -24,7 +24,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import litert_torch
 import torch
@@ -37,9 +37,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError, UnsupportedError
-from edgesmith.export.artifact import Artifact, check_stored
-from edgesmith.records import LayerPlan, Plan, TensorSpec
-from edgesmith.records.plan import BITS, INTEGERS
+from edgesmith.export.artifact import Artifact, check_schemes
+from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
+from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
 from edgesmith.runtime.litert import LENGTH, signature_name
 
 MODEL_NAME = "model.tflite"
@@ -125,12 +125,12 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
         path: a file whose operators still have their names.
 
     Raises:
-        ExportError: the file does not hold what the plan says; every difference is named.
+        ExportError: the file does not hold what the plan says, down to what shares a scale and how inputs arrive; every
+            difference is named.
     """
     file = flatbuffer_utils.read_model(str(path))
-    stored = {entry.layer: _stored_dtype(file, entry.layer) for entry in plan.layers}
-    check_stored(path, plan, stored)
-    return stored
+    stored = {entry.layer: _stored_schemes(file, entry.layer) for entry in plan.layers}
+    return check_schemes(path, plan, stored)
 
 
 class _WithPositions(nn.Module):
@@ -222,20 +222,40 @@ def _slim(file: Any) -> None:
                 tensor.quantization = shared.setdefault(buffer, _SharedQuantization(tensor.quantization))
 
 
-def _stored_dtype(file: Any, layer: str) -> str:
-    """Dtype of the matrix that a layer's operators read, through the DEQUANTIZE of FP16 storage."""
-    found = set()
+def _stored_schemes(file: Any, layer: str) -> list[Scheme]:
+    """What a layer's operators read in all signatures, through the DEQUANTIZE of FP16 storage; one, if nothing went wrong."""
+    found = []
     for number, subgraph in enumerate(file.subgraphs):
         made_by = {operator.outputs[0]: operator for operator in subgraph.operators}
         for operator in subgraph.operators:
             if subgraph.tensors[operator.outputs[0]].name == f"{layer}@{number}".encode():
                 weight = operator.inputs[1]
                 source = made_by[weight].inputs[0] if weight in made_by else weight
-                kind = subgraph.tensors[source].type
-                found.add(_DTYPES.get(kind) or flatbuffer_utils.type_to_name(kind).lower())
+                is_lookup = (
+                    flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
+                    == TFLOperationName.EMBEDDING_LOOKUP.value
+                )
+                is_restored = weight in made_by or is_lookup  # floating-point numbers come out of it
+                arriving = None if is_restored else subgraph.tensors[operator.inputs[0]].type
+                found.append(_scheme(subgraph.tensors[source], arriving))
     if not found:
         raise ExportError(f"the plan names the layer {layer!r}, which the file does not have.")
-    return "+".join(sorted(found))
+    return list(dict.fromkeys(found))
+
+
+def _scheme(weight: Any, arriving: int | None) -> Scheme:
+    """Of a weight, and the type of what it is multiplied with: a kernel quantizes a floating-point input as it arrives.
+
+    A file may hold what no plan asks for; such a scheme agrees with no entry.
+    """
+    dtype = _DTYPES.get(weight.type) or flatbuffer_utils.type_to_name(weight.type).lower()
+    if dtype not in INTEGERS:
+        return Scheme(cast("WeightDtype", dtype))
+    has_channels = len(weight.quantization.scale) == weight.shape[0]
+    activation: Activation = "none"
+    if arriving is not None:
+        activation = "dynamic_int8" if arriving == TensorType.FLOAT32 else "static_int8"
+    return Scheme(cast("WeightDtype", dtype), "per_channel" if has_channels else "per_tensor", activation)
 
 
 def _specs(file: Any, side: str) -> tuple[TensorSpec, ...]:

@@ -4,6 +4,9 @@ Lowering table (plan entry -> what the file holds):
 
 =====================================  ==========================================================================
 linear, int8 per channel, dynamic      `onnxruntime.quantization.quantize_dynamic`: MatMulInteger, one scale a column
+linear, int8 per channel, static       QuantizeLinear and DequantizeLinear around the input, MatMul; fused when it loads
+linear, int8 or int4 per block         `onnxruntime.quantization.matmul_nbits_quantizer`: MatMulNBits
+embedding, int4 per block              the same: GatherBlockQuantized
 embedding, int8 per channel (row)      Gather of INT8 rows and of their scales, Cast, Mul
 fp16, any                              FP16 initializer and a Cast, folded when the session loads: computed in FP32
 fp32, any                              as it is
@@ -19,19 +22,26 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization.onnx_model import ONNXModel
 
 from edgesmith.errors import ExportError
-from edgesmith.export.artifact import Artifact, check_stored
+from edgesmith.export.artifact import Artifact, check_schemes
 from edgesmith.export.onnx_graph import export_graph, quiet
+from edgesmith.export.onnx_schemes import (
+    CONTRIBUTED,
+    SUFFIXES,
+    find_node,
+    quantize_statically,
+    store_in_blocks,
+    stored_scheme,
+)
 from edgesmith.export.weights import as_fp16, int8_rows
 from edgesmith.records import Plan, TensorSpec
+from edgesmith.records.plan import INTEGERS
 
 __all__ = ["MODEL_NAME", "export_graph", "lower", "read_back"]
 
 MODEL_NAME = "model.onnx"
-_DTYPES = {TensorProto.INT8: "int8", TensorProto.FLOAT16: "fp16", TensorProto.FLOAT: "fp32"}
-_SUFFIXES = ("", "_MatMul", "_quant", "_MatMul_quant")
-"""What `quantize_dynamic` appends to the name of a node: it makes a MatMul of a Gemm, and a MatMulInteger of that."""
 
 
 def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
@@ -46,8 +56,12 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
         ExportError: an entry names no layer of the graph, cannot be lowered, or the file does not hold what the plan
             says.
     """
-    int8 = [entry for entry in plan.layers if entry.weight == "int8"]
-    linear = [entry.layer for entry in int8 if entry.kind == "linear"]
+    linear = [
+        entry.layer
+        for entry in plan.layers
+        if (entry.kind, entry.weight, entry.granularity) == ("linear", "int8", "per_channel")
+        and entry.activation != "static_int8"
+    ]
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         quantized = Path(folder) / MODEL_NAME
         if linear:
@@ -58,14 +72,11 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
                     per_channel=True,
                     weight_type=QuantType.QInt8,
                     op_types_to_quantize=["MatMul"],
-                    nodes_to_quantize=[layer + suffix for layer in linear for suffix in _SUFFIXES],
+                    nodes_to_quantize=[layer + suffix for layer in linear for suffix in SUFFIXES],
                 )
         model = onnx.load(quantized if linear else graph_path)
-    for entry in plan.layers:
-        if entry.weight == "fp16":
-            _store_as_fp16(model.graph, entry.layer)
-        elif entry.weight == "int8" and entry.kind == "embedding":
-            _quantize_embedding(model.graph, entry.layer)
+    with quiet():
+        _lower_others(model, plan)
     _strip(model)
     onnx.save(model, path)
     return Artifact(
@@ -76,30 +87,38 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     )
 
 
+def _lower_others(model: onnx.ModelProto, plan: Plan) -> None:
+    """Whatever `quantize_dynamic` does not do."""
+    if any(entry.activation == "static_int8" or entry.granularity == "per_block" for entry in plan.layers):
+        ONNXModel(model).replace_gemm_with_matmul()
+        if all(opset.domain != CONTRIBUTED for opset in model.opset_import):
+            model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
+    for entry in plan.layers:
+        if entry.weight == "fp16":
+            _store_as_fp16(model.graph, entry.layer)
+        elif entry.granularity == "per_block" and entry.weight in INTEGERS:
+            store_in_blocks(model.graph, entry)
+        elif entry.activation == "static_int8":
+            quantize_statically(model.graph, entry)
+        elif entry.weight == "int8" and entry.kind == "embedding":
+            _quantize_embedding(model.graph, entry.layer)
+
+
 def read_back(path: Path, plan: Plan) -> dict[str, str]:
     """Layer -> dtype of its weight in the file: ``int8``, ``fp16``, ``fp32``, or ONNX's name for another.
 
     Raises:
-        ExportError: the file does not hold what the plan says; every difference is named.
+        ExportError: the file does not hold what the plan says, down to what shares a scale and how inputs arrive; every
+            difference is named.
     """
     graph = onnx.load(path).graph
-    stored = {entry.layer: _stored_dtype(graph, entry.layer) for entry in plan.layers}
-    check_stored(path, plan, stored)
-    return stored
-
-
-def _find_node(graph: onnx.GraphProto, layer: str) -> onnx.NodeProto:
-    """The node that holds a layer's weight, whatever quantization made of its name."""
-    names = {layer + suffix for suffix in _SUFFIXES}
-    found: onnx.NodeProto | None = next((node for node in graph.node if node.name in names), None)
-    if found is None:
-        raise ExportError(f"the plan names the layer {layer!r}, which the graph does not have.")
-    return found
+    stored = {entry.layer: [stored_scheme(graph, entry.layer)] for entry in plan.layers}
+    return check_schemes(path, plan, stored)
 
 
 def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
     """Replaces Gather(FP32 table) by Gather(INT8 rows) x Gather(scale of each row)."""
-    gather = _find_node(graph, layer)
+    gather = find_node(graph, layer)
     if gather.op_type != "Gather":
         raise ExportError(
             f"{layer} is read by a {gather.op_type}, which has no INT8 form here. Plan it as fp16 or fp32."
@@ -132,7 +151,7 @@ def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
 
 def _store_as_fp16(graph: onnx.GraphProto, layer: str) -> None:
     """Halves a weight: an FP16 initializer behind a Cast, which the runtime folds when it loads the file."""
-    node = _find_node(graph, layer)
+    node = find_node(graph, layer)
     weight = next(
         tensor for tensor in graph.initializer if tensor.name in node.input and len(tensor.dims) == 2
     )
@@ -140,16 +159,6 @@ def _store_as_fp16(graph: onnx.GraphProto, layer: str) -> None:
     name, full = f"{layer}.fp16", weight.name
     weight.CopyFrom(numpy_helper.from_array(values, name))
     graph.node.insert(0, helper.make_node("Cast", [name], [full], name=f"{layer}_cast", to=TensorProto.FLOAT))
-
-
-def _stored_dtype(graph: onnx.GraphProto, layer: str) -> str:
-    """Dtype of the matrix that a layer's node reads, through the Cast of FP16 storage."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    casts = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
-    sources = [casts.get(name, name) for name in _find_node(graph, layer).input]
-    matrix = next(tensors[name] for name in sources if name in tensors and len(tensors[name].dims) == 2)
-    stored: str = _DTYPES.get(matrix.data_type, TensorProto.DataType.Name(matrix.data_type).lower())
-    return stored
 
 
 def _strip(model: onnx.ModelProto) -> None:

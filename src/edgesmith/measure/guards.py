@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgesmith.measure.size import Sizes
-from edgesmith.records import Latencies, LatencySample, Plan
+from edgesmith.records import Latencies, LatencySample, LayerSensitivity, Plan
 from edgesmith.runtime.judge import Answers
 
 _NAMED = 5  # layers that a sentence names; a plan has up to hundreds
+
+_MOST_VANISHED = 0.95
+"""Share of values that may become 0. Of a GELU's outputs in static INT8 more than half may, without harm."""
+
+_MASK = 1e4
+"""Constants that hide padding are at least as large; activations of a working model are not."""
 
 
 def non_finite(logits: NDArray[np.floating]) -> list[str]:
@@ -69,6 +75,33 @@ def ignored_plan_entries(plan: Plan, stored: Mapping[str, str]) -> list[str]:
     return [
         f"{len(wrong)} of {len(plan.layers)} plan entries were ignored: {', '.join(wrong[:_NAMED])}{more}"
     ]
+
+
+def vanished(plan: Plan, found: Iterable[LayerSensitivity]) -> list[str]:
+    """Integer layers of which nearly everything becomes 0, because a few values set the scale.
+
+    Args:
+        found: the layers as they were measured.
+    """
+    sentences = []
+    measured = {layer.layer: layer for layer in found}
+    for entry in plan.layers:
+        layer = measured.get(entry.layer)
+        if layer is None or not entry.scheme.is_integer:
+            continue
+        lost = layer.vanished_weights[entry.scheme.stored]
+        if lost > _MOST_VANISHED:
+            sentences.append(
+                f"{lost:.1%} of the weights of {entry.layer} become 0 in {entry.scheme.stored}: outliers set the scale"
+            )
+        if entry.input_range is not None and layer.vanished_inputs > _MOST_VANISHED:
+            low, high = entry.input_range
+            is_mask = max(-low, high) >= _MASK
+            sentences.append(
+                f"{layer.vanished_inputs:.1%} of the inputs of {entry.layer} become 0 between {low:.3g} and {high:.3g}: "
+                + ("a constant of the attention mask reaches it" if is_mask else "outliers set the range")
+            )
+    return sentences
 
 
 def run_guards(

@@ -60,6 +60,14 @@ def check_parity(reference: Logits, candidate: Logits, *, tolerance: float, name
     )
 
 
+def sqnr_db(reference: Logits, candidate: Logits) -> float | None:
+    """Signal-to-quantization-noise ratio of two arrays of one shape in decibels; None where they are equal."""
+    noise = float(np.square(reference.astype(np.float64) - candidate).sum())
+    if noise == 0:
+        return None
+    return float(10 * np.log10(np.square(reference.astype(np.float64)).sum() / noise))
+
+
 def _check_comparable(reference: Logits, candidate: Logits, name: str) -> None:
     if reference.ndim != 2 or reference.shape != candidate.shape or not reference.size:
         raise ParityError(

@@ -7,6 +7,7 @@ from edgesmith.pipeline.coupled import coupled_groups
 from edgesmith.pipeline.outlook import Outlook, plan
 from edgesmith.pipeline.prediction import model_shape, predict_model
 from edgesmith.pipeline.pruning import prune
+from edgesmith.pipeline.quantizing import quantize, sensitivity
 
 __all__ = [
     "Outlook",
@@ -18,4 +19,6 @@ __all__ = [
     "plan",
     "predict_model",
     "prune",
+    "quantize",
+    "sensitivity",
 ]

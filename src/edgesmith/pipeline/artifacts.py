@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from edgesmith.compress.distill import predict_logits
@@ -56,7 +57,7 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     writer = exporter(runtime)
     file = folder / writer.MODEL_NAME
     graph = file.with_stem("graph")
-    _export_checked(bench, runtime, student, rows, graph)
+    export_checked(bench, runtime, student, rows, graph)
     artifact = writer.lower(graph, decided, file)
     for part in model_files(graph):
         part.unlink()
@@ -82,7 +83,7 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
 def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
     """Writes the teacher whole: in FP32, and quantized only."""
     files = Baseline(runtime, folder)
-    _export_checked(bench, runtime, bench.model, bench.validation_rows, files.fp32)
+    export_checked(bench, runtime, bench.model, bench.validation_rows, files.fp32)
     plan = uniform_plan(bench.model, "the uncompressed baseline")
     exporter(runtime).lower(files.fp32, plan, files.int8)
     return StepResult(
@@ -94,7 +95,14 @@ def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
 def answer_with_runtime(
     bench: Workbench, runtime: str, model: Path, rows: EncodedRows, title: str
 ) -> Answers:
-    """(N,) from a runtime's file, one row at a time, as the device does."""
+    """(N,) from a runtime's file."""
+    return rows.answers(logits_with_runtime(bench, runtime, model, rows, title), bench.judge)
+
+
+def logits_with_runtime(
+    bench: Workbench, runtime: str, model: Path, rows: EncodedRows, title: str
+) -> NDArray[np.float32]:
+    """(N, labels), or (N, longest, labels) of tokens, from a runtime's file, one row at a time, as the device does."""
     session = open_session(runtime, model, threads=bench.recipe.validate.threads)
     logits = []
     bench.progress.start(title, len(rows))
@@ -102,7 +110,7 @@ def answer_with_runtime(
         logits.append(session.run(feeds_of(rows, row)))
         bench.progress.advance(row + 1)
     bench.progress.finish()
-    return rows.answers(padded(logits), bench.judge)
+    return padded(logits)
 
 
 def feeds_of(rows: EncodedRows, row: int) -> dict[str, Any]:
@@ -126,7 +134,7 @@ def run_each(run: Callable[[Any], object]) -> Callable[[Sequence[Any]], None]:
     return run_rows
 
 
-def _export_checked(
+def export_checked(
     bench: Workbench, runtime: str, model: PreTrainedModel, rows: EncodedRows, path: Path
 ) -> None:
     """Writes a model's FP32 graph and compares its logits with PyTorch's on some rows, one at a time.

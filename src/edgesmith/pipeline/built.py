@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,27 +95,62 @@ def explain(candidates: Sequence[Candidate], built: Sequence[Built], best: Built
 
 def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: Path) -> None:
     """Writes the folder that goes on the device, in place of an older one."""
-    recipe, (export, folder) = bench.recipe, built.exports[runtime]
+    export, folder = built.exports[runtime]
     facts, model = export.facts, exporter(runtime).MODEL_NAME
-    write_bundle(
+    bundle_model(
+        bench,
+        runtime,
+        folder / model,
         destination,
-        files={**{part.name: part for part in model_files(folder / model)}, **bench.modality.bundle_files()},
-        runtime=runtime,
-        task=recipe.task,
-        model=model,
+        files=bench.modality.bundle_files(),
         inputs=[from_dict(TensorSpec, spec) for spec in facts["inputs"]],
         outputs=[from_dict(TensorSpec, spec) for spec in facts["outputs"]],
+        plan=read_json(Plan, built.plans / plan_name(runtime)),
+        metrics={f"validation_{bench.judge.metric}": facts["quality"], "validation_drop": facts["drop"]},
+        provenance={"export_key": export.key},
+    )
+
+
+def bundle_model(
+    bench: Workbench,
+    runtime: str,
+    model: Path,
+    destination: Path,
+    *,
+    files: Mapping[str, str],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    plan: Plan,
+    metrics: Mapping[str, float],
+    provenance: Mapping[str, str],
+) -> None:
+    """Writes a bundle around a runtime's file.
+
+    Args:
+        files: name -> content of what reads inputs.
+        inputs, outputs, plan, metrics: as in `edgesmith.records.Manifest`.
+        provenance: beside the origin of model and data.
+    """
+    recipe = bench.recipe
+    write_bundle(
+        destination,
+        files={**{part.name: part for part in model_files(model)}, **files},
+        runtime=runtime,
+        task=recipe.task,
+        model=model.name,
+        inputs=inputs,
+        outputs=outputs,
         labels=bench.splits.label_names,
         max_length=bench.modality.max_length,
         preprocessing=bench.modality.preprocessing,
-        plan=read_json(Plan, built.plans / plan_name(runtime)),
+        plan=plan,
         session={"intra_op_num_threads": recipe.validate.threads},
-        metrics={f"validation_{bench.judge.metric}": facts["quality"], "validation_drop": facts["drop"]},
+        metrics=metrics,
         provenance={
             "edgesmith": __version__,
             "model": recipe.model if recipe.tokenizer is None else f"{recipe.model}, from random weights",
             "data": bench.splits.fingerprint,
-            "export_key": export.key,
+            **provenance,
             "recipe": digest(str(recipe)),
         },
     )

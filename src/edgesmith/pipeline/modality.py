@@ -167,8 +167,8 @@ class Modality(ABC):
         """
         return None
 
-    def bundle_files(self) -> dict[str, str]:
-        """Name -> content of the files that read inputs on the device."""
+    def bundle_files(self, *, trimmed: bool = True) -> dict[str, str]:
+        """Name -> content of the files that read inputs on the device, for a model that went through `trim` or not."""
         return {}
 
     @abstractmethod

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +20,6 @@ from edgesmith.compress.importance import GradientImportance, from_gradients, ma
 from edgesmith.compress.prune import NEURON_MULTIPLE
 from edgesmith.compress.structure import keep_at_sites, keep_hidden, keep_layers
 from edgesmith.compress.tuning import tune_masks
-from edgesmith.errors import ModelError, RecipeError
 from edgesmith.models.coupling import (
     Prunable,
     Shape,
@@ -33,13 +31,13 @@ from edgesmith.models.coupling import (
     with_layers,
 )
 from edgesmith.models.device import prepare_torch
-from edgesmith.models.load import load_config
 from edgesmith.models.plain import to_plain
 from edgesmith.models.site import Site
 from edgesmith.pipeline.bench import model_folder
+from edgesmith.pipeline.folder import appearing, check_is_free
 from edgesmith.pipeline.limits import Limits
 from edgesmith.pipeline.runs import base_key
-from edgesmith.pipeline.tasks import Opened, open_inputs
+from edgesmith.pipeline.tasks import Opened, open_finetuned
 from edgesmith.recipe import CutConfig, Recipe
 from edgesmith.records import (
     STEP_RECORD_NAME,
@@ -48,7 +46,6 @@ from edgesmith.records import (
     Pruning,
     PruningStage,
     StepRecord,
-    is_zoo_name,
     to_dict,
     write_json,
 )
@@ -79,26 +76,13 @@ def prune(recipe: Recipe, config: CutConfig, out: Path, progress: Progress) -> P
         UnsupportedError: a family that is not known.
     """
     prepare_torch()
-    _check_is_free(out)
-    if is_zoo_name(recipe.model):
-        raise ModelError(f"{recipe.model} is a model of the zoo, with random weights. Give a fine-tuned one.")
-    check_is_prunable(load_config(recipe.model))
-    opened = open_inputs(recipe)
-    if not opened.has_head:
-        raise ModelError(
-            f"{recipe.model} has no trained head for {recipe.task}, so no loss tells what matters in it. Fine-tune it "
-            "first; `edgesmith compress` does both."
-        )
+    check_is_free(out)
+    opened = open_finetuned(recipe, check_is_prunable)
     for note in opened.modality.splits.notes:
         progress.say(note)
     run = _Run(recipe, config, opened, progress)
     kept, student = run.cut()
     return run.finish(kept, student, out)
-
-
-def _check_is_free(out: Path) -> None:
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RecipeError(f"{out} exists and is not empty. Give another folder with -o, or remove it.")
 
 
 class _Run:
@@ -281,31 +265,27 @@ class _Run:
 
     def finish(self, kept: list[KeptUnits], student: Prunable, out: Path) -> Pruning:
         """Writes the model, reads it back, and counts it."""
-        partial = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
         model = to_plain(student, self.opened.model) or student
-        self.modality.save(model, partial)
-        again = type(model).from_pretrained(partial)
-        pruning = Pruning(
-            model=self.recipe.model,
-            folder=str(out),
-            model_class=type(model).__name__,
-            metric=self.modality.judge.metric,
-            validation_rows=len(self.reference),
-            quality=self.quality,
-            agreement=self.agreement,
-            kept=tuple(kept),
-            tokens=self.tokens,
-            macs_before=macs(self.shape, self.tokens),
-            macs_after=macs(prunable_shape(again.config), self.tokens),
-            parameters_before=_count(self.opened.model),
-            parameters_after=_count(again),
-            wall_s={name: round(seconds, 2) for name, seconds in self.wall_s.items()},
-        )
-        write_json(partial / STEP_RECORD_NAME, self._record(pruning))
-        if out.exists():
-            out.rmdir()  # it is empty
-        partial.rename(out)
+        with appearing(out) as partial:
+            self.modality.save(model, partial)
+            again = type(model).from_pretrained(partial)
+            pruning = Pruning(
+                model=self.recipe.model,
+                folder=str(out),
+                model_class=type(model).__name__,
+                metric=self.modality.judge.metric,
+                validation_rows=len(self.reference),
+                quality=self.quality,
+                agreement=self.agreement,
+                kept=tuple(kept),
+                tokens=self.tokens,
+                macs_before=macs(self.shape, self.tokens),
+                macs_after=macs(prunable_shape(again.config), self.tokens),
+                parameters_before=_count(self.opened.model),
+                parameters_after=_count(again),
+                wall_s={name: round(seconds, 2) for name, seconds in self.wall_s.items()},
+            )
+            write_json(partial / STEP_RECORD_NAME, self._record(pruning))
         return pruning
 
     def _record(self, pruning: Pruning) -> StepRecord:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from edgesmith.compress.match import check_match, layer_map
 from edgesmith.data import (
@@ -19,7 +19,7 @@ from edgesmith.data import (
     with_unlabelled,
 )
 from edgesmith.data.span_encoding import check_questions_fit
-from edgesmith.errors import RecipeError
+from edgesmith.errors import ModelError, RecipeError
 from edgesmith.models import (
     LoadedModel,
     load_classifier,
@@ -31,6 +31,7 @@ from edgesmith.models import (
     zoo_config,
 )
 from edgesmith.models.families import check_has_compact_form, family_of, label_names
+from edgesmith.models.load import load_config
 from edgesmith.pipeline.general import GeneralStage, open_general
 from edgesmith.pipeline.images import ImageModality
 from edgesmith.pipeline.modality import Modality
@@ -99,6 +100,27 @@ def open_inputs(recipe: Recipe) -> Opened:
 def _check_runtimes(recipe: Recipe) -> None:
     for runtime in recipe.runtimes:
         check_task(runtime, recipe.task)
+
+
+def open_finetuned(recipe: Recipe, check: Callable[[PreTrainedConfig], None]) -> Opened:
+    """`open_inputs` for what changes a model that has learnt its task.
+
+    Args:
+        check: of the model's config; refuses those that nothing can be done with.
+
+    Raises:
+        ModelError: a name of the zoo, or a model that is not fine-tuned for the task.
+    """
+    if is_zoo_name(recipe.model):
+        raise ModelError(f"{recipe.model} is a model of the zoo, with random weights. Give a fine-tuned one.")
+    check(load_config(recipe.model))
+    opened = open_inputs(recipe)
+    if not opened.has_head:
+        raise ModelError(
+            f"{recipe.model} has no trained head for {recipe.task}, so nothing tells what matters in it. Fine-tune it "
+            "first; `edgesmith compress` does both."
+        )
+    return opened
 
 
 def _check_zoo(recipe: Recipe) -> None:

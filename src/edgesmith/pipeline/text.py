@@ -261,8 +261,9 @@ class TextModality(Modality):
             clusters=self.clusters(self.splits.test),
         )
 
-    def bundle_files(self) -> dict[str, str]:
-        return {TOKENIZER_NAME: self._student.trimmed.tokenizer_json}
+    def bundle_files(self, *, trimmed: bool = True) -> dict[str, str]:
+        whole = self._tokenizer.backend_tokenizer
+        return {TOKENIZER_NAME: self._student.trimmed.tokenizer_json if trimmed else whole.to_str()}
 
     def answer(self, predictor: Any, examples: TextExamples) -> tuple[Answers, npt.NDArray[np.float32]]:
         pairs = None if examples.pairs is None else list(examples.pairs)

@@ -13,10 +13,17 @@ from edgesmith.records.measurement import (
     Prediction,
     describe_environment,
 )
-from edgesmith.records.plan import LayerPlan, Plan
+from edgesmith.records.plan import LayerPlan, Plan, Scheme
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
 from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
+from edgesmith.records.quantization import (
+    NO_NUMBER,
+    LayerSensitivity,
+    PlanTrial,
+    Quantization,
+    Sensitivities,
+)
 from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
 from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeName, model_files
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
@@ -48,6 +55,7 @@ __all__ = [
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",
+    "NO_NUMBER",
     "QUESTION_TASK",
     "RANDOM_WEIGHTS",
     "RUNTIME_NAMES",
@@ -77,21 +85,26 @@ __all__ = [
     "Latencies",
     "LatencySample",
     "LayerPlan",
+    "LayerSensitivity",
     "Manifest",
     "Measurement",
     "MetricName",
     "Noise",
     "Percentiles",
     "Plan",
+    "PlanTrial",
     "Prediction",
     "Progress",
     "Pruning",
     "PruningStage",
     "Published",
+    "Quantization",
     "Rates",
     "RowGroup",
     "RuntimeName",
+    "Scheme",
     "ScriptPieces",
+    "Sensitivities",
     "SilentProgress",
     "StepRecord",
     "Structure",

@@ -1,17 +1,26 @@
-"""Which layers get which precision: an integer programme over measured divergences."""
+"""Which layers get which precision: integer programmes over measured divergences.
+
+One takes the fewest bytes under a divergence, as `compress` does; the other the least divergence under limits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from edgesmith.records.plan import WeightDtype
+from edgesmith.records.plan import Scheme, WeightDtype
 
 REPAIRS = 8
 """Most layers that are raised after the programme's answer was measured."""
+
+_WORST = 1e6
+"""Most median divergences that a choice weighs: the solver's numbers stay in range, and what is worse is as bad."""
+
+_TIE = 1e-3
+"""What all of the bytes weigh beside the median divergence of a choice."""
 
 
 @dataclass(frozen=True)
@@ -85,3 +94,128 @@ def verify_precision(
         kept[worst] = min(better, key=lambda option: option.bytes)
         joint = divergence(kept)
     return kept, joint
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One scheme of a layer.
+
+    Attributes:
+        bytes: of the weight.
+        divergence: in nats, when only this layer is so.
+        macs: of the layer, for one input.
+    """
+
+    scheme: Scheme
+    bytes: int
+    divergence: float
+    macs: float = 0.0
+
+    @property
+    def int8_macs(self) -> float:
+        """Those on INT8 activations."""
+        return 0.0 if self.scheme.activation == "none" else self.macs
+
+    @property
+    def static_macs(self) -> float:
+        """Those on INT8 activations whose range is known beforehand."""
+        return self.macs if self.scheme.activation == "static_int8" else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a plan must keep to; MACs are of all layers, for one input."""
+
+    bytes: float
+    int8_macs: float = 0.0
+    static_macs: float = 0.0
+
+
+def least_divergence(options: Mapping[str, Sequence[Choice]], limits: Limits) -> dict[str, Choice] | None:
+    """One choice a layer: the least summed divergence that the limits allow; None where nothing keeps them.
+
+    Minimises ``sum divergence_ij x_ij`` over binary ``x`` with ``sum_j x_ij = 1`` for each layer i,
+    ``sum bytes_ij x_ij <= bytes`` and the same, from below, of both kinds of MACs. Where divergences are equal, bytes decide.
+    """
+    flat = [(layer, choice) for layer, several in options.items() for choice in several]
+    if not flat:
+        return {}
+    if limits.bytes <= 0:
+        return None
+    divergence = np.array([max(0.0, choice.divergence) for _, choice in flat])
+    size = np.array([choice.bytes for _, choice in flat]) / limits.bytes
+    # In units of a common divergence: the solver's tolerance is absolute, and divergences are small numbers.
+    unit = np.median(divergence[divergence > 0]) if divergence.any() else 1.0
+    kept = [LinearConstraint([size], ub=1.0)]
+    for name in ("int8_macs", "static_macs"):
+        least = getattr(limits, name)
+        if least > 0:
+            share = np.array([getattr(choice, name) for _, choice in flat]) / least
+            kept.append(LinearConstraint([share], lb=1.0))
+    one_a_layer = np.array([[float(layer == owner) for owner, _ in flat] for layer in options])
+    solution = milp(
+        c=np.minimum(divergence / unit, _WORST) + _TIE * size,
+        integrality=np.ones(len(flat)),
+        bounds=Bounds(0, 1),
+        constraints=[*kept, LinearConstraint(one_a_layer, lb=1.0, ub=1.0)],
+        options={"mip_rel_gap": 0.0},
+    )
+    if solution.x is None:
+        return None
+    return {layer: choice for (layer, choice), chosen in zip(flat, solution.x, strict=True) if chosen > 0.5}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A plan that was measured.
+
+    Attributes:
+        loss: of quality, on validation rows.
+        raised: the layer that lost its choice before it was made.
+    """
+
+    chosen: dict[str, Choice]
+    loss: float
+    raised: str | None = None
+
+    @property
+    def divergence(self) -> float:
+        """Summed over the layers, in nats."""
+        return sum(max(0.0, choice.divergence) for choice in self.chosen.values())
+
+    @property
+    def bytes(self) -> int:
+        return sum(choice.bytes for choice in self.chosen.values())
+
+
+def try_plans(
+    options: Mapping[str, Sequence[Choice]],
+    limits: Limits,
+    loss: Callable[[Mapping[str, Choice]], float],
+    max_loss: float,
+    max_trials: int,
+) -> list[Trial]:
+    """Measures the programme's answer; where it loses too much, the worst layer's choice is taken away, and it answers again.
+
+    It ends with the first plan inside `max_loss`, after `max_trials`, or where nothing keeps the limits any more.
+
+    Args:
+        loss: of all layers together.
+
+    Returns:
+        The trials in their order; none where the limits cannot be kept.
+    """
+    left = {layer: list(several) for layer, several in options.items()}
+    trials: list[Trial] = []
+    raised = None
+    while len(trials) < max_trials:
+        chosen = least_divergence(left, limits)
+        if chosen is None:
+            break
+        trials.append(Trial(chosen, loss(chosen), raised))
+        raised = max(chosen, key=lambda layer: chosen[layer].divergence, default=None)
+        if trials[-1].loss <= max_loss or raised is None or chosen[raised].divergence <= 0:
+            break
+        worst = chosen[raised].divergence
+        left[raised] = [choice for choice in left[raised] if choice.divergence < worst]
+    return trials

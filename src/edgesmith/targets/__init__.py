@@ -7,6 +7,7 @@ from edgesmith.targets.capabilities import (
     capability_of,
     check_task,
     integer_dtypes,
+    integer_schemes,
     runtime_names,
 )
 from edgesmith.targets.profile import ARCHITECTURES, HOST, PRECISIONS, Precision, Target, Unit
@@ -38,6 +39,7 @@ __all__ = [
     "capability_of",
     "check_task",
     "integer_dtypes",
+    "integer_schemes",
     "load_target",
     "read_target",
     "runtime_names",

@@ -11,7 +11,7 @@ from typing import get_args
 
 from edgesmith.errors import UnsupportedError, choose_from
 from edgesmith.records import RUNTIME_NAMES, SCORED_TASK, LayerPlan, Task
-from edgesmith.records.plan import Activation, Granularity, LayerKind, WeightDtype
+from edgesmith.records.plan import Activation, Granularity, LayerKind, Scheme, WeightDtype
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,13 @@ CAPABILITIES: tuple[Capability, ...] = (
     _onnxruntime(
         "linear", "int8", "int8", "DynamicQuantizeLinear, MatMulInteger, Mul", "per_channel", "dynamic_int8"
     ),
+    _onnxruntime(
+        "linear", "int8", "int8", "QuantizeLinear, MatMulIntegerToFloat", "per_channel", "static_int8"
+    ),
+    _onnxruntime("linear", "int8", "int8", "MatMulNBits, inputs in blocks too", "per_block", "dynamic_int8"),
+    _onnxruntime("linear", "int4", "int8", "MatMulNBits, inputs in blocks too", "per_block", "dynamic_int8"),
     _onnxruntime("embedding", "int8", "fp32", "Gather of rows and of their scales, Cast, Mul", "per_channel"),
+    _onnxruntime("embedding", "int4", "fp32", "GatherBlockQuantized", "per_block"),
     _onnxruntime("linear", "fp16", "fp32", "Cast to FP32, MatMul"),
     _onnxruntime("embedding", "fp16", "fp32", "Gather, Cast to FP32"),
     _onnxruntime("linear", "fp32", "fp32", "MatMul"),
@@ -119,11 +125,20 @@ def check_task(runtime: str, task: Task) -> None:
 
 
 def integer_dtypes(runtime: str, kind: LayerKind) -> list[WeightDtype]:
-    """What the runtime can store a weight in beside floating-point numbers, in the order of the rows."""
+    """What the runtime can store a weight in per channel, without calibration, in the order of the rows."""
     return [
-        row.weight
+        scheme.weight
+        for scheme in integer_schemes(runtime, kind)
+        if scheme.granularity == "per_channel" and scheme.activation != "static_int8"
+    ]
+
+
+def integer_schemes(runtime: str, kind: LayerKind) -> list[Scheme]:
+    """What the runtime can do with a weight beside keeping it in floating-point numbers, in the order of the rows."""
+    return [
+        Scheme(row.weight, row.granularity, row.activation)
         for row in CAPABILITIES
-        if (row.runtime, row.kind, row.granularity) == (runtime, kind, "per_channel")
+        if (row.runtime, row.kind) == (runtime, kind) and row.granularity is not None
     ]
 
 

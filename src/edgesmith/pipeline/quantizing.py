@@ -1,0 +1,409 @@
+"""`edgesmith sensitivity` and `edgesmith quantize`: what each layer's precision costs, and the plan that follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgesmith.compress.distill import predict_logits
+from edgesmith.compress.quantize import executed, layer_kind, plan_layer, scheme_layer, weight_bytes
+from edgesmith.data.encoding import EncodedRows
+from edgesmith.errors import BudgetError, UnsupportedError
+from edgesmith.export import exporter
+from edgesmith.measure.guards import collapsed, ignored_plan_entries, low_agreement, non_finite, vanished
+from edgesmith.measure.parity import sqnr_db
+from edgesmith.measure.quality import PairedQuality, compare
+from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
+from edgesmith.pipeline.artifacts import PARITY_ROWS, export_checked, logits_with_runtime
+from edgesmith.pipeline.built import bundle_model
+from edgesmith.pipeline.folder import appearing, check_is_free
+from edgesmith.pipeline.sensitivity import Calibration, open_calibration
+from edgesmith.recipe import PrecisionConfig, Recipe, UniformScheme
+from edgesmith.records import (
+    LayerPlan,
+    LayerSensitivity,
+    Plan,
+    PlanTrial,
+    Progress,
+    Quantization,
+    Scheme,
+    Sensitivities,
+    model_files,
+    write_json,
+    write_text,
+)
+from edgesmith.records.plan import Activation, LayerKind, WeightDtype
+from edgesmith.report.quantization import quantization_page, sensitivity_page
+from edgesmith.report.units import megabytes, nats, percent, points
+from edgesmith.runtime.judge import Answers
+from edgesmith.search.precision import Choice, Limits, Trial, try_plans
+
+SENSITIVITY_NAME, QUANTIZATION_NAME = "sensitivity", "quantization"
+"""Stems of what is left in the folder, as JSON and as Markdown."""
+
+NODE_BYTES = 2_500
+"""Names, constants and nodes that quantization adds to a file for a layer, at most."""
+
+_UNIFORM: dict[UniformScheme, dict[LayerKind, Scheme]] = {
+    "fp32": {"linear": Scheme("fp32"), "embedding": Scheme("fp32")},
+    "fp16": {"linear": Scheme("fp16"), "embedding": Scheme("fp16")},
+    "int8-dynamic": {"linear": Scheme("int8", activation="dynamic_int8"), "embedding": Scheme("int8")},
+    "int8-static": {"linear": Scheme("int8", activation="static_int8"), "embedding": Scheme("int8")},
+    "int4": {
+        "linear": Scheme("int4", "per_block", "dynamic_int8"),
+        "embedding": Scheme("int4", "per_block"),
+    },
+}
+
+
+def sensitivity(
+    recipe: Recipe, config: PrecisionConfig, out: Path | None, progress: Progress
+) -> Sensitivities:
+    """Measures what the outputs suffer when one layer's weights, inputs or embeddings are quantized.
+
+    Args:
+        recipe: of it only the model, the task, the data and the seed count.
+        out: folder for the table as Markdown and JSON; None for none.
+
+    Raises:
+        RecipeError: `out` holds something.
+        ModelError, DataError, UnsupportedError: as `open_calibration`.
+    """
+    if out is not None:
+        check_is_free(out)
+    found = open_calibration(recipe, config, progress).sensitivities
+    if out is not None:
+        with appearing(out) as folder:
+            write_json(folder / f"{SENSITIVITY_NAME}.json", found)
+            write_text(folder / f"{SENSITIVITY_NAME}.md", sensitivity_page(found))
+    return found
+
+
+def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progress) -> Quantization:
+    """Finds a precision for every layer, writes the file for one runtime, reads it back, and holds it against the limits.
+
+    Args:
+        recipe: of it the model, the task, the metric, the data, the largest drop and the seed count.
+        out: folder for the bundle and the report; must not exist, or be empty.
+
+    Raises:
+        BudgetError: no plan keeps the limits.
+        RecipeError: `out` holds something.
+        ExportError: the file does not compute what the model does, or does not hold the plan.
+        ModelError, DataError, UnsupportedError: as `open_calibration`.
+    """
+    check_is_free(out)
+    run = _Run(open_calibration(recipe, config, progress))
+    with appearing(out) as folder:
+        found = run.quantize(folder, out)
+        write_json(folder / f"{QUANTIZATION_NAME}.json", found)
+        write_text(folder / f"{QUANTIZATION_NAME}.md", quantization_page(found))
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """A plan in a runtime's file, and what the file answered.
+
+    Attributes:
+        logits: of all validation rows.
+    """
+
+    plan: Plan
+    file: Path
+    artifact: Any
+    logits: NDArray[np.float32]
+    answers: Answers
+    quality: PairedQuality
+
+
+class _Run:
+    """The way from sensitivities to a bundle."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self.calibration, self.config, self.bench = calibration, calibration.config, calibration.bench
+        self.runtime, self.judge = self.config.runtime, self.bench.judge
+        self.max_drop = self.bench.recipe.budget.max_drop
+        self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
+        self.max_bytes = self.config.max_bytes or round(self.config.max_share * self.baseline)
+
+    def quantize(self, folder: Path, out: Path) -> Quantization:
+        """Plans, writes and proves.
+
+        Args:
+            folder: to work in, where the bundle stays.
+            out: what it is called afterwards.
+        """
+        measured = self.calibration.sensitivities
+        graph = (folder / exporter(self.runtime).MODEL_NAME).with_stem("graph")
+        with self.calibration.stage("export"):
+            export_checked(
+                self.bench, self.runtime, self.calibration.model, self.bench.validation_rows, graph
+            )
+        fixed = self._fixed_bytes(graph)
+        with self.calibration.stage("plan"):
+            trials = self._trials(fixed)
+        best = _best(trials, self.max_drop)
+        written = self._write(graph, folder, self._plan(best.chosen))
+        self._bundle(written, folder / "bundle" / self.runtime)
+        size, macs = model_bytes(written.file), self._macs(best.chosen)
+        _remove(written.file)
+        failures = (*self._guards(written), *self._missed(written.quality.drop, size, macs))
+        return Quantization(
+            model=self.bench.recipe.model,
+            runtime=self.runtime,
+            uniform=self.config.uniform,
+            folder=str(out),
+            bundle=f"bundle/{self.runtime}",
+            metric=self.judge.metric,
+            validation_rows=len(written.answers),
+            reference=written.quality.teacher,
+            quality=written.quality.artifact,
+            drop=written.quality.drop,
+            drop_ci95=written.quality.drop_ci95,
+            max_drop=self.max_drop,
+            agreement=written.quality.agreement,
+            passed=not failures,
+            failures=failures,
+            plan=written.plan,
+            sensitivities=measured,
+            trials=tuple(_told(trial, fixed) for trial in trials),
+            max_trials=self.config.max_trials,
+            macs=macs,
+            int8_macs=self.config.int8_macs,
+            static_macs=self.config.static_macs,
+            baseline_bytes=self.baseline,
+            max_bytes=self.max_bytes,
+            bytes=size,
+            sqnr_db=self._sqnr(written),
+            wall_s={name: round(seconds, 2) for name, seconds in self.calibration.wall_s.items()},
+        )
+
+    # ---- the plan
+
+    @cached_property
+    def _measured(self) -> dict[str, LayerSensitivity]:
+        return {layer.layer: layer for layer in self.calibration.sensitivities.layers}
+
+    @property
+    def _small(self) -> WeightDtype:
+        """What small tables are kept in."""
+        return "fp32" if self.config.uniform == "fp32" else "fp16"
+
+    def _fixed_bytes(self, graph: Path) -> int:
+        """Of the file, whatever the plan: nodes, biases, norms and the small tables."""
+        layers, small = self.calibration.layers, self.calibration.small
+        matrices = 4 * sum(module.weight.numel() for module in (*layers.values(), *small.values()))
+        kept = sum(weight_bytes(module.weight, Scheme(self._small)) for module in small.values())
+        return model_bytes(graph) - matrices + kept + NODE_BYTES * len(layers)
+
+    def _trials(self, fixed: int) -> list[Trial]:
+        """The plans that are tried; one where it is uniform."""
+        options = {name: self._choices(name) for name in self.calibration.layers}
+        if self.config.uniform is not None:
+            chosen = {name: choices[0] for name, choices in options.items()}
+            return [Trial(chosen, self._loss(chosen))]
+        macs = self.calibration.macs
+        limits = Limits(
+            bytes=self.max_bytes - fixed,
+            int8_macs=self.config.int8_macs * macs,
+            static_macs=self.config.static_macs * macs,
+        )
+        trials = try_plans(options, limits, self._loss, self.max_drop, self.config.max_trials)
+        if not trials:
+            raise BudgetError(self._impossible(options, fixed))
+        return trials
+
+    def _choices(self, name: str) -> list[Choice]:
+        module, measured = self.calibration.layers[name], self._measured[name]
+        kind = layer_kind(module)
+        if self.config.uniform is None:
+            schemes = [Scheme(self.config.higher), *self.calibration.schemes[kind]]
+        else:
+            schemes = [self._uniform_scheme(self.config.uniform, kind)]
+        return [
+            Choice(scheme, weight_bytes(module.weight, scheme), measured.under(scheme), measured.macs)
+            for scheme in schemes
+        ]
+
+    def _uniform_scheme(self, name: UniformScheme, kind: LayerKind) -> Scheme:
+        """The runtime's; tables, of which it has fewer, take the nearest."""
+        wanted, possible = _UNIFORM[name][kind], self.calibration.schemes[kind]
+        if not wanted.is_integer:
+            return wanted
+        nearest = min(
+            possible,
+            key=lambda one: (
+                one.weight != wanted.weight,
+                one.activation != wanted.activation,
+                one.granularity != wanted.granularity,
+            ),
+        )
+        if kind == "linear" and (nearest.weight, nearest.activation) != (wanted.weight, wanted.activation):
+            has = ", ".join(map(str, possible))
+            raise UnsupportedError(f"{self.runtime} cannot execute {wanted}. It can execute: {has}.")
+        return nearest
+
+    def _impossible(self, options: Mapping[str, Sequence[Choice]], fixed: int) -> str:
+        least = fixed + sum(min(choice.bytes for choice in several) for several in options.values())
+        reach = {
+            name: sum(max(getattr(choice, name) for choice in several) for several in options.values())
+            / self.calibration.macs
+            for name in ("int8_macs", "static_macs")
+        }
+        return (
+            f"no plan takes at most {megabytes(self.max_bytes)} with {percent(self.config.int8_macs)} of the MACs on INT8 "
+            f"inputs, {percent(self.config.static_macs)} on static ones. Each by itself, {self.runtime} reaches "
+            f"{megabytes(least)}, {percent(reach['int8_macs'])} and {percent(reach['static_macs'])}. "
+            f"Type: --size {least / self.baseline:.0%} or more, or smaller shares."
+        )
+
+    @cached_property
+    def _tried_rows(self) -> EncodedRows:
+        """Validation rows on which plans are tried."""
+        rows = self.bench.validation_rows
+        groups = rows.rows_of_examples()
+        drawn = rows.sample_examples(self.config.verification_rows, self.bench.recipe.seed)
+        return rows.take([row for example in sorted(drawn) for row in groups[example]])
+
+    @cached_property
+    def _tried_reference(self) -> float:
+        return self.bench.quality(
+            self.bench.answers(self.calibration.model, self._tried_rows), self._tried_rows
+        )
+
+    def _loss(self, chosen: Mapping[str, Choice]) -> float:
+        """Of quality, in PyTorch."""
+        reference = self._tried_reference
+        with executed(self.calibration.model, self._plan(chosen).layers):
+            answers = self.bench.answers(self.calibration.model, self._tried_rows)
+        return reference - self.bench.quality(answers, self._tried_rows)
+
+    def _plan(self, chosen: Mapping[str, Choice]) -> Plan:
+        return Plan(layers=tuple(self._entries(chosen)))
+
+    def _entries(self, chosen: Mapping[str, Choice]) -> Iterator[LayerPlan]:
+        for name, module in self.calibration.layers.items():
+            scheme, measured = chosen[name].scheme, self._measured[name]
+            yield scheme_layer(
+                name,
+                module,
+                scheme,
+                input_range=self.calibration.ranges.get(name),
+                sensitivity=measured.under(scheme),
+                reason=_reason(scheme, measured),
+            )
+        for name, module in self.calibration.small.items():
+            yield plan_layer(name, module, self._small, reason="a small table, read as it is")
+
+    def _macs(self, chosen: Mapping[str, Choice]) -> dict[str, float]:
+        """Share of all MACs by what the inputs are; those between activations are ``none``."""
+        shares: dict[Activation, float] = {"static_int8": 0.0, "dynamic_int8": 0.0, "none": 0.0}
+        for choice in chosen.values():
+            shares[choice.scheme.activation] += choice.macs / self.calibration.macs
+        shares["none"] = 1 - shares["static_int8"] - shares["dynamic_int8"]
+        return {name: round(share, 6) for name, share in shares.items()}
+
+    # ---- the proof
+
+    def _write(self, graph: Path, folder: Path, plan: Plan) -> _Written:
+        """Lowers, reads back, and answers every validation row through the runtime."""
+        writer = exporter(self.runtime)
+        file = folder / writer.MODEL_NAME
+        with self.calibration.stage("export"):
+            artifact = writer.lower(graph, plan, file)
+        _remove(graph)
+        rows, recipe = self.bench.validation_rows, self.bench.recipe
+        with self.calibration.stage("validation"):
+            title = f"validating through {self.runtime}"
+            logits = logits_with_runtime(self.bench, self.runtime, file, rows, title)
+        answers = rows.answers(logits, self.judge)
+        quality = compare(
+            self.bench.teacher_validation,
+            answers,
+            rows.truth,
+            judge=self.judge,
+            resamples=recipe.validate.resamples,
+            seed=recipe.seed,
+            clusters=self.bench.modality.clusters(self.bench.splits.validation),
+        )
+        return _Written(
+            plan=plan, file=file, artifact=artifact, logits=logits, answers=answers, quality=quality
+        )
+
+    def _bundle(self, written: _Written, destination: Path) -> None:
+        quality, artifact = written.quality, written.artifact
+        destination.parent.mkdir(exist_ok=True)
+        bundle_model(
+            self.bench,
+            self.runtime,
+            written.file,
+            destination,
+            files=self.bench.modality.bundle_files(trimmed=False),
+            inputs=artifact.inputs,
+            outputs=artifact.outputs,
+            plan=written.plan,
+            metrics={
+                f"validation_{self.judge.metric}": quality.artifact,
+                "validation_drop": quality.drop,
+            },
+            provenance={},
+        )
+
+    def _guards(self, written: _Written) -> Iterator[str]:
+        truth = self.bench.validation_rows.truth
+        yield from non_finite(written.logits.reshape(len(written.logits), -1))
+        yield from collapsed(self.judge.units(written.answers), self.judge.units(truth))
+        yield from low_agreement(written.quality.agreement, self.bench.recipe.validate.min_agreement)
+        yield from vanished(written.plan, self.calibration.sensitivities.layers)
+        yield from ignored_plan_entries(written.plan, written.artifact.stored)
+
+    def _missed(self, drop: float, size: int, macs: Mapping[str, float]) -> Iterator[str]:
+        """Limits that the file does not keep; a uniform one is held to the drop alone."""
+        if drop > self.max_drop:
+            yield f"lost {points(drop)} of {self.judge.metric} on validation rows; allowed: {points(self.max_drop)}"
+        if self.config.uniform is None and size > self.max_bytes:
+            yield f"takes {megabytes(size)}; allowed: {megabytes(self.max_bytes)}"
+
+    def _sqnr(self, written: _Written) -> float | None:
+        """Of the file's logits against those of the same plan in PyTorch, a row at a time."""
+        rows = list(range(min(PARITY_ROWS, len(written.logits))))
+        sample = self.bench.validation_rows.take(rows)
+        with executed(self.calibration.model, written.plan.layers):
+            wanted = predict_logits(self.calibration.model, sample, batch_size=1).numpy()
+        return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
+
+
+def _remove(model: Path) -> None:
+    """All files of a runtime's model."""
+    for part in model_files(model):
+        part.unlink()
+
+
+def _best(trials: Sequence[Trial], max_drop: float) -> Trial:
+    """The first inside the drop, else the one that loses least."""
+    inside = (trial for trial in trials if trial.loss <= max_drop)
+    return next(inside, min(trials, key=lambda trial: trial.loss))
+
+
+def _told(trial: Trial, fixed: int) -> PlanTrial:
+    return PlanTrial(
+        divergence=trial.divergence, bytes=fixed + trial.bytes, drop=trial.loss, raised=trial.raised
+    )
+
+
+def _reason(scheme: Scheme, measured: LayerSensitivity) -> str:
+    """What the layer loses so, and why its inputs are not static where they are not."""
+    told = f"KL {nats(measured.under(scheme))} nats alone"
+    if scheme.activation != "static_int8" and "static" in measured.activations:
+        told += f"; static inputs alone would cost {nats(measured.activations['static'])}"
+    if not scheme.is_integer and measured.weights:
+        best = min(measured.weights, key=lambda stored: measured.weights[stored])
+        told += f"; in {best} its weights alone cost {nats(measured.weights[best])}"
+    return told

@@ -1,0 +1,145 @@
+"""What `edgesmith sensitivity` and `edgesmith quantize` measure on training rows, each thing once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import PreTrainedConfig
+
+from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers
+from edgesmith.compress.quantize_ranges import Inputs, Range, input_range, observe_inputs
+from edgesmith.compress.quantize_sensitivity import sensitivities
+from edgesmith.data.encoding import model_inputs
+from edgesmith.models.device import prepare_torch
+from edgesmith.models.families import check_has_compact_form
+from edgesmith.models.vision import is_vision
+from edgesmith.pipeline.bench import Workbench, model_folder
+from edgesmith.pipeline.tasks import open_finetuned
+from edgesmith.recipe import PrecisionConfig, Recipe
+from edgesmith.records import Progress, Scheme, Sensitivities
+from edgesmith.records.plan import LayerKind
+from edgesmith.targets import integer_schemes
+
+BATCH = 16
+
+
+class Calibration:
+    """A model, as its compact encoder, on calibration rows.
+
+    Attributes:
+        layers: those that a plan decides: every linear layer, and every table but the small ones.
+        small: tables that are read as they are.
+        schemes: integer ones that the runtime has.
+        wall_s: seconds of each stage so far.
+    """
+
+    def __init__(self, bench: Workbench, config: PrecisionConfig) -> None:
+        self.bench, self.config, self.model = bench, config, bench.teacher
+        found = quantizable_layers(self.model)
+        self.layers = {name: module for name, module in found.items() if not is_small_table(name)}
+        self.small = {name: module for name, module in found.items() if is_small_table(name)}
+        kinds: tuple[LayerKind, ...] = ("linear", "embedding")
+        self.schemes: dict[LayerKind, list[Scheme]] = {
+            kind: integer_schemes(config.runtime, kind) for kind in kinds
+        }
+        self.wall_s: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Books the time of a stage."""
+        start = time.monotonic()
+        yield
+        self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - start
+
+    @cached_property
+    def batches(self) -> list[dict[str, Tensor]]:
+        rows = self.bench.train_rows
+        return list(rows.batches(BATCH, rows.sample(self.config.calibration_rows, self.bench.recipe.seed)))
+
+    @cached_property
+    def rows(self) -> int:
+        return sum(len(batch["row"]) for batch in self.batches)
+
+    @cached_property
+    def inputs(self) -> dict[str, Inputs]:
+        """Of every linear layer."""
+        with self.stage("ranges"):
+            return observe_inputs(self.model, self.batches, self.bench.recipe.seed)
+
+    @cached_property
+    def ranges(self) -> dict[str, Range]:
+        """For static activations."""
+        inputs = self.inputs
+        with self.stage("ranges"):
+            return {name: input_range(seen, self.config.observer) for name, seen in inputs.items()}
+
+    @cached_property
+    def sensitivities(self) -> Sensitivities:
+        progress, inputs, ranges = self.bench.progress, self.inputs, self.ranges
+        with self.stage("sensitivity"), torch.no_grad():
+            progress.start("measuring sensitivity", len(self.layers))
+            layers = sensitivities(
+                self.model,
+                Divergence(self.model, self.batches),
+                self.schemes,
+                inputs,
+                ranges,
+                self.rows,
+                progress.advance,
+            )
+            progress.finish()
+        return Sensitivities(
+            model=self.bench.recipe.model,
+            runtime=self.config.runtime,
+            rows=self.rows,
+            observer=self.config.observer,
+            layers=layers,
+            wall_s=round(sum(self.wall_s.values()), 2),
+        )
+
+    @cached_property
+    def macs(self) -> float:
+        """Of a calibration row, in the mean, with those between activations, which no plan decides.
+
+        The latter are counted with the padding of the batches, which rows of like length have little of.
+        """
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            for batch in self.batches:
+                self.model(**model_inputs(batch))
+        padding = sum(
+            self.layers[name].weight.numel() * (seen.computed - seen.positions)
+            for name, seen in self.inputs.items()
+        )
+        return float((counter.get_total_flops() / 2 - padding) / self.rows)
+
+
+def _check_has_compact_form(config: PreTrainedConfig) -> None:
+    if not is_vision(config):
+        check_has_compact_form(config)
+
+
+def open_calibration(recipe: Recipe, config: PrecisionConfig, progress: Progress) -> Calibration:
+    """Opens a model that is fine-tuned for its task, and the data.
+
+    Raises:
+        ModelError: the model cannot be loaded, or is not fine-tuned for the task.
+        DataError: the data cannot be used.
+        UnsupportedError: a family that is not known, or a task that the runtime does not take.
+    """
+    prepare_torch()
+    start = time.monotonic()
+    recipe = replace(recipe, runtimes=(config.runtime,))
+    opened = open_finetuned(recipe, _check_has_compact_form)
+    for note in opened.modality.splits.notes:
+        progress.say(note)
+    bench = Workbench(recipe, opened.modality, opened.model, model_folder(recipe.model), progress)
+    found = Calibration(bench, config)
+    found.wall_s["opening"] = time.monotonic() - start
+    return found

@@ -106,6 +106,7 @@ def test_sensitivity_is_the_first_half(planned, headed, data, tmp_path):
     assert "classifier" in done.stdout and "static" in done.stdout
 
 
+@pytest.mark.slow
 def test_no_plan_keeps_impossible_limits(headed, data, tmp_path):
     done = call(
         "quantize", headed, "--data", data, "--max-length", LENGTH, "--rows", 8, "--size", "5%", "-o", tmp_path / "out"

@@ -134,10 +134,14 @@ def _error(values: Tensor, value_range: Range) -> float:
 
 
 def vanished_inputs(inputs: Inputs, value_range: Range) -> float:
-    """Share of the values other than 0 that a range's steps are too wide for: they become 0."""
-    values = inputs.sample[inputs.sample != 0]
+    """Share of the values that a range's steps are too wide for: they become 0.
+
+    Counted are those other than 0 and below half of the range's farther end: what set the range does not vanish itself.
+    """
+    sizes = inputs.sample.abs()
+    sizes = sizes[(sizes > 0) & (sizes < max(map(abs, value_range)) / 2)]
     step, _ = uint8_steps(value_range)
-    return float((values.abs() <= step / 2).float().mean()) if len(values) else 0.0
+    return float((sizes <= step / 2).float().mean()) if len(sizes) else 0.0
 
 
 def vanished_weights(weight: Tensor, dtype: WeightDtype, granularity: Granularity) -> float:

@@ -16,8 +16,8 @@ _NAMED = 5  # layers that a sentence names; a plan has up to hundreds
 _MOST_VANISHED = 0.95
 """Share of values that may become 0. Of a GELU's outputs in static INT8 more than half may, without harm."""
 
-_MASK = 1e4
-"""Constants that hide padding are at least as large; activations of a working model are not."""
+_MASK = 9e3
+"""Constants that hide padding, of which -1e4 is the smallest in use, are beyond it with a score added to them."""
 
 
 def non_finite(logits: NDArray[np.floating]) -> list[str]:

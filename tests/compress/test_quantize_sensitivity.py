@@ -137,5 +137,5 @@ def test_a_mask_that_poisons_a_range_is_caught_and_named(mask, is_poisoned):
     (sentence,) = told
     assert "of the inputs of mix become 0" in sentence
     assert "a constant of the attention mask reaches it" in sentence
-    suffers = {layer.layer: layer.activations["static"] for layer in found}
+    suffers = {layer.layer: layer.activations["static"] for layer in found if layer.activations}
     assert suffers["mix"] > 10 * suffers["classifier"]

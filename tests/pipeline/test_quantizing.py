@@ -10,7 +10,12 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from fixtures_text import minilm_folder
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+)
 
 from edgesmith.cli import main
 from edgesmith.export.onnxruntime import read_back
@@ -31,6 +36,18 @@ STATIC, BLOCKS = Scheme("int8", activation="static_int8"), Scheme("int8", "per_b
 
 def call(command: str, *arguments: object) -> Result:
     return CliRunner().invoke(main, [command, *map(str, arguments)], prog_name="edgesmith")
+
+
+@pytest.fixture(scope="module")
+def headed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, wide enough that not every row has the same answer."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 256}
+    config = BertConfig(vocab_size=30522, max_position_embeddings=64, initializer_range=0.1, **sizes)
+    folder = tmp_path_factory.mktemp("models") / "wide"
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(minilm_folder()).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")

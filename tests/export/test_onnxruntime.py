@@ -171,7 +171,7 @@ def test_the_simulation_is_what_the_runtime_computes(student, lowered):
     for batch in sentences(pairs=True)[:-1]:
         with executed(student, plan.layers):
             np.testing.assert_allclose(
-                run(artifact.path, batch), logits_of(student, batch), rtol=0, atol=1e-4
+                run(artifact.path, batch), logits_of(student, batch), rtol=0, atol=1e-3
             )
 
 

@@ -33,6 +33,7 @@ from edgesmith.compress.quantize import (
     scheme_layer,
     simulated,
     uniform_plan,
+    weight_bytes,
 )
 from edgesmith.compress.quantize_ranges import input_range, observe_inputs
 from edgesmith.compress.structure import factorise_embedding, keep_layers, keep_positions
@@ -167,11 +168,13 @@ def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
 
 
 def test_the_simulation_is_what_the_runtime_computes(student, lowered):
+    """A static input that another order of sums rounds to the next step moves a logit by up to a thousandth."""
     plan, artifact = lowered
+    is_static = any(entry.activation == "static_int8" for entry in plan.layers)
     for batch in sentences(pairs=True)[:-1]:
         with executed(student, plan.layers):
             np.testing.assert_allclose(
-                run(artifact.path, batch), logits_of(student, batch), rtol=0, atol=1e-3
+                run(artifact.path, batch), logits_of(student, batch), rtol=0, atol=1e-3 if is_static else 1e-4
             )
 
 
@@ -182,15 +185,13 @@ def test_every_weight_is_stored_as_planned(lowered):
 
 def test_the_file_is_as_small_as_its_plan(student, lowered):
     plan, artifact = lowered
-    width = {"int4": 0.5, "int8": 1, "fp16": 2, "fp32": 4}
-    planned = {entry.layer: width[entry.weight] for entry in plan.layers}
+    planned = {entry.layer: entry.scheme for entry in plan.layers}
     matrices = quantizable_layers(student)
-    weights = sum(planned.get(name, 4) * module.weight.numel() for name, module in matrices.items())
-    assert (
-        weights
-        < artifact.path.stat().st_size
-        < weights + 16 * sum(len(m.weight) for m in matrices.values()) + 100_000
+    weights = sum(
+        weight_bytes(module.weight, planned.get(name, Scheme("fp32"))) for name, module in matrices.items()
     )
+    rows = sum(len(module.weight) for module in matrices.values())
+    assert weights - 5 * rows < artifact.path.stat().st_size < weights + 5 * rows + 100_000
 
 
 def test_the_size_of_an_int8_file_was_predicted_within_3_percent(student, lowered):

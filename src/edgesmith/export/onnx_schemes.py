@@ -6,7 +6,7 @@ A graph's nodes that hold a matrix are named after their modules, whatever quant
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -59,7 +59,7 @@ def quantize_statically(graph: onnx.GraphProto, entry: LayerPlan) -> None:
     weight = _weight_of(graph, node)
     stored, scales = int8_rows(numpy_helper.to_array(weight).T)  # (N, K), (N, 1)
     scale, zero_point = uint8_steps(entry.input_range)
-    constants = {
+    constants: dict[str, Any] = {
         f"{name}.step": np.float32(scale),
         f"{name}.zero": np.uint8(zero_point),
         f"{name}.int8": stored.T,

@@ -1,4 +1,4 @@
-"""Latency of several artifacts in one interleaved run: each sees the same inputs, and none always follows the same."""
+"""Latency of several artifacts in interleaved passes: each sees the same inputs, and none always follows the same."""
 
 from __future__ import annotations
 
@@ -32,18 +32,20 @@ def time_interleaved(
 ) -> Latencies:
     """Times artifacts side by side, so that a machine that slows down slows them all.
 
-    In every round and for every input the artifacts take turns in a freshly shuffled order. Warm-up passes cover
-    all inputs and artifacts in the same way and are not timed; the garbage collector rests meanwhile.
+    In every round the artifacts take turns in a freshly shuffled order, each with one pass over all inputs: what is timed is
+    a model that answers one input after the other, as in MLPerf's single-stream scenario (arXiv:1911.02549), whatever
+    stands beside it. Turns on each input would time every artifact with its caches full of the largest one's weights.
+    Warm-up rounds are the same and not timed; the garbage collector rests meanwhile.
 
     Args:
         runs: artifact name -> call that answers one encoded input and returns when the answer is there.
         inputs: artifact name -> its encoded inputs; index i is the same text for every artifact.
-        rounds: timed passes over the inputs.
+        rounds: timed passes of each artifact over the inputs.
         threads: what the artifacts were opened with; recorded, not set.
         mean_tokens: artifact name -> mean input length as its own tokenizer counts; recorded.
-        warmup: passes that are not timed.
+        warmup: rounds that are not timed.
         seed: of the order of turns.
-        after_round: told, between turns, how many passes are done, those of the warm-up included.
+        after_round: told, between turns, how many rounds are done, those of the warm-up included.
         clock: nanoseconds, monotonic.
         cpu_clock: nanoseconds that this process computed; what is missing, other programs had.
 
@@ -96,8 +98,8 @@ def _turns(
     """(round, input, artifact) in the order in which they run."""
     generator = np.random.default_rng(seed)
     for turn in range(rounds):
-        for index in range(inputs):
-            for position in generator.permutation(len(names)):
+        for position in generator.permutation(len(names)):
+            for index in range(inputs):
                 yield turn, index, names[position]
         after_round(turn + 1)
 

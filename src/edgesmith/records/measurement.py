@@ -71,7 +71,7 @@ class Latencies:
 
     Attributes:
         samples: artifact name -> latency.
-        rounds: passes over the inputs; within a round the artifacts take turns on each input.
+        rounds: passes of each artifact over the inputs; within a round the artifacts take turns, pass by pass.
         inputs: number of distinct real inputs.
         mean_tokens: mean input length in tokens, as the artifact's own tokenizer counts.
         cpu_share: CPU time over wall time of the run, at most 1: with less, other programs took turns on its core.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from transformers import (
     set_seed,
 )
 
+from edgesmith.compress.quantize import plan_layer, quantizable_layers
 from edgesmith.data.encoding import EncodedExamples
 from edgesmith.models import (
     CompactBertConfig,
@@ -29,6 +30,8 @@ from edgesmith.models import (
     load_classifier,
     to_compact,
 )
+from edgesmith.records import LayerPlan
+from edgesmith.records.plan import WeightDtype
 
 GLUE = Path(__file__).parents[2] / "shared" / "data" / "glue"
 
@@ -164,6 +167,12 @@ def logits_of(model: PreTrainedModel, batch: dict[str, Tensor], **more: object) 
         name: batch[name] for name in ("input_ids", "attention_mask", "token_type_ids") if name in batch
     }
     return model(**inputs, **more).logits
+
+
+def entries_of(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> list[LayerPlan]:
+    """Entries of `plan_layer` for the named layers."""
+    modules = quantizable_layers(model)
+    return [plan_layer(name, modules[name], dtype) for name, dtype in dtypes.items()]
 
 
 def glue_sentences(name: str, column: str, rows: int) -> list[str]:

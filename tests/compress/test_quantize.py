@@ -6,18 +6,18 @@ import onnxruntime
 import pytest
 import scipy.stats
 import torch
-from fixtures_models import logits_of, random_batch, tiny_bert, tiny_compact
+from fixtures_models import entries_of, logits_of, random_batch, tiny_bert, tiny_compact
 from onnx import TensorProto, helper
 
 from edgesmith.compress.quantize import (
     Divergence,
+    executed,
     is_small_table,
     mean_divergence,
     plan_layer,
     quantizable_layers,
     quantize_activation,
     quantize_weight,
-    simulated,
     uniform_plan,
 )
 
@@ -150,7 +150,7 @@ def test_simulated_layers_compute_with_rounded_weights_and_inputs():
     hidden = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
     expected = quantize_activation(hidden) @ quantize_weight(linear.weight.detach()).T + linear.bias
     before = linear(hidden)
-    with simulated(model, in_int8("layers.1.ffn.intermediate", "embeddings.word")):
+    with executed(model, entries_of(model, in_int8("layers.1.ffn.intermediate", "embeddings.word"))):
         torch.testing.assert_close(linear(hidden), expected)
         row = model.embeddings.word(torch.tensor([4]))
     torch.testing.assert_close(row[0], quantize_weight(model.embeddings.word.weight.detach())[4])
@@ -162,7 +162,10 @@ def test_the_model_is_left_as_before():
     weights = {name: (value.data_ptr(), value.clone()) for name, value in model.state_dict().items()}
     attributes = {name: set(vars(module)) for name, module in model.named_modules()}
     expected = logits_of(model, batch)
-    with pytest.raises(RuntimeError, match="stopped"), simulated(model, in_int8(*quantizable_layers(model))):
+    with (
+        pytest.raises(RuntimeError, match="stopped"),
+        executed(model, entries_of(model, in_int8(*quantizable_layers(model)))),
+    ):
         assert not torch.equal(logits_of(model, batch), expected)
         raise RuntimeError("stopped")
     assert torch.equal(logits_of(model, batch), expected)
@@ -195,20 +198,25 @@ def test_divergence_is_zero_without_layers_and_grows_with_them():
     model, batches = tiny_compact(), [random_batch(), random_batch(seed=1)]
     divergence = Divergence(model, batches)
     layers = list(quantizable_layers(model))
-    assert divergence({}) == 0.0
-    assert divergence(in_int8(layers[0])) > 0
-    assert divergence(in_int8(*layers)) > max(divergence(in_int8(layer)) for layer in layers) / 2
-    assert divergence(dict.fromkeys(layers, "int4")) > 10 * divergence(in_int8(*layers))
-    assert divergence({}) == 0.0  # nothing of it stays
+    assert divergence([]) == 0.0
+    assert divergence(entries_of(model, in_int8(layers[0]))) > 0
+    assert (
+        divergence(entries_of(model, in_int8(*layers)))
+        > max(divergence(entries_of(model, in_int8(layer))) for layer in layers) / 2
+    )
+    assert divergence(entries_of(model, dict.fromkeys(layers, "int4"))) > 10 * divergence(
+        entries_of(model, in_int8(*layers))
+    )
+    assert divergence([]) == 0.0  # nothing of it stays
 
 
 def test_divergence_is_the_mean_kl_to_the_whole_model():
     model, batches = tiny_compact(), [random_batch()]
     layers = ["layers.0.attention.qkv", "pooler"]
     reference = logits_of(model, batches[0]).log_softmax(dim=-1)
-    with simulated(model, in_int8(*layers)):
+    with executed(model, entries_of(model, in_int8(*layers))):
         expected = mean_divergence([reference], [logits_of(model, batches[0])])
-    assert Divergence(model, batches)(in_int8(*layers)) == pytest.approx(expected)
+    assert Divergence(model, batches)(entries_of(model, in_int8(*layers))) == pytest.approx(expected)
 
 
 def test_scores_diverge_like_normal_distributions_of_their_spread():

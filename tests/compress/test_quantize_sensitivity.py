@@ -62,7 +62,7 @@ def test_each_part_is_measured_alone(model, divergence, measured):
     module, (ranges, layers) = model.get_submodule(name), measured
 
     def alone(scheme):
-        return divergence.of([scheme_layer(name, module, scheme, input_range=ranges[name])])
+        return divergence([scheme_layer(name, module, scheme, input_range=ranges[name])])
 
     layer = layers[name]
     assert layer.weights["int8 per_channel"] == alone(Scheme("int8")) > 0
@@ -86,7 +86,7 @@ def test_outputs_that_are_no_numbers_diverge_without_bound(model, divergence):
     module = model.get_submodule("pooler")
     kept = module.weight.data
     module.weight.data = torch.full_like(kept, float("nan"))
-    assert divergence.of([scheme_layer("pooler", module, Scheme("fp32"))]) == NO_NUMBER
+    assert divergence([scheme_layer("pooler", module, Scheme("fp32"))]) == NO_NUMBER
     module.weight.data = kept
 
 

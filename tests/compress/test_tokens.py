@@ -99,10 +99,10 @@ def test_importance_comes_from_the_tokens_that_count() -> None:
 def test_divergence_is_a_mean_over_the_tokens_that_count() -> None:
     student, batch = model(), batch_of(rows())
     divergence = Divergence(student, [batch])
-    assert divergence({}) == 0
+    assert divergence([]) == 0
     with torch.no_grad():
         before = choices(student(**model_inputs(batch)).logits, batch).log_softmax(dim=-1)
         student.classifier.bias += torch.tensor([0.5, 0.0, 0.0])
         after = choices(student(**model_inputs(batch)).logits, batch).log_softmax(dim=-1)
     wanted = (before.exp() * (before - after)).sum(dim=-1).mean().item()
-    assert divergence({}) == pytest.approx(wanted, rel=1e-4)
+    assert divergence([]) == pytest.approx(wanted, rel=1e-4)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_vit
+from fixtures_models import entries_of
 
 from edgesmith.compress.distill import TaskLoss
 from edgesmith.compress.gates import gated, unit_gates
@@ -113,6 +114,7 @@ def test_every_matrix_is_quantizable_and_positions_are_a_small_table():
 
 
 def test_divergence_of_nothing_is_nothing_and_of_all_is_something():
-    divergence = Divergence(tiny_compact_vit(), [random_pixels(8, SIZE)])
-    assert divergence({}) == pytest.approx(0, abs=1e-9)
-    assert 0 < divergence({"embeddings.patch": "int8", "classifier": "int8"}) < 1
+    model = tiny_compact_vit()
+    divergence = Divergence(model, [random_pixels(8, SIZE)])
+    assert divergence([]) == pytest.approx(0, abs=1e-9)
+    assert 0 < divergence(entries_of(model, {"embeddings.patch": "int8", "classifier": "int8"})) < 1

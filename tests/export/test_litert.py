@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 from bundle_checks import check_threads
-from fixtures_models import POSITIONS, logits_of, random_batch, tiny_bert, tiny_compact, tiny_distilbert
+from fixtures_models import (
+    POSITIONS,
+    entries_of,
+    logits_of,
+    random_batch,
+    tiny_bert,
+    tiny_compact,
+    tiny_distilbert,
+)
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
 
@@ -17,10 +25,10 @@ from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
 from edgesmith.compress.quantize import (
+    executed,
     is_small_table,
     plan_layer,
     quantizable_layers,
-    simulated,
     uniform_plan,
 )
 from edgesmith.errors import BundleError, ExportError, UnsupportedError
@@ -144,7 +152,7 @@ def test_int4_halves_int8_and_computes_what_was_simulated(graph, student, folder
     assert saved == pytest.approx(weights / 2, rel=0.05)
     found = LiteRTSession(artifacts["int4"].path).run(feeds(batch))
     exact = logits_of(student, batch).numpy()
-    with simulated(student, dict.fromkeys(linear, "int4")):
+    with executed(student, entries_of(student, dict.fromkeys(linear, "int4"))):
         expected = logits_of(student, batch).numpy()
     assert np.abs(found - expected).max() < 0.2 * np.abs(exact - expected).max()
 

@@ -13,6 +13,7 @@ from fixtures_models import (
     POSITIONS,
     SECOND_SENTENCES,
     SENTENCES,
+    entries_of,
     logits_of,
     minilm,
     random_batch,
@@ -31,7 +32,6 @@ from edgesmith.compress.quantize import (
     quantizable_layers,
     quantize_weight,
     scheme_layer,
-    simulated,
     uniform_plan,
     weight_bytes,
 )
@@ -163,7 +163,7 @@ def test_a_family_is_exported_as_it_is(make, longest, tmp_path):
     artifact = lower(tmp_path / "graph.onnx", plan, tmp_path / "model.onnx")
     assert artifact.stored == {entry.layer: "int8" for entry in plan.layers}
     batch = random_batch((8,), pairs=False)
-    with simulated(model, dict.fromkeys(artifact.stored, "int8")):
+    with executed(model, entries_of(model, dict.fromkeys(artifact.stored, "int8"))):
         np.testing.assert_allclose(run(artifact.path, batch), logits_of(model, batch), rtol=0, atol=1e-3)
 
 

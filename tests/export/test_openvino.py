@@ -9,6 +9,7 @@ import torch
 from fixtures_images import image_logits, random_pixels, tiny_deit, tiny_dinov2, tiny_vit
 from fixtures_models import (
     POSITIONS,
+    entries_of,
     logits_of,
     random_batch,
     tiny_bert,
@@ -21,10 +22,10 @@ from onnx import TensorProto, helper, save
 pytest.importorskip("openvino", reason="OpenVINO is not installed: pip install 'edgesmith[openvino]'")
 
 from edgesmith.compress.quantize import (
+    executed,
     is_small_table,
     plan_layer,
     quantizable_layers,
-    simulated,
     uniform_plan,
 )
 from edgesmith.errors import ExportError
@@ -93,7 +94,7 @@ def test_the_plan_is_what_the_file_holds_and_what_it_computes(weight, more, grap
     assert [path.name for path in model_files(artifact.path)] == [f"{weight}.xml", f"{weight}.bin"]
     batch = random_batch([5, 21, 38])
     exact = logits_of(student, batch).numpy()
-    with simulated(student, artifact.stored):
+    with executed(student, entries_of(student, artifact.stored)):
         expected = logits_of(student, batch).numpy()
     check_precision(run(artifact.path, batch), expected, exact, more)
 
@@ -191,7 +192,7 @@ def test_a_family_of_texts_is_exported_as_it_is(make, tmp_path: Path) -> None:
         np.testing.assert_allclose(run(tmp_path / "graph.xml", batch), expected, atol=1e-4)
     artifact = lower(tmp_path / "graph.xml", uniform_plan(model, "test"), tmp_path / "model.xml")
     exact = logits_of(model, batch).numpy()
-    with simulated(model, artifact.stored):
+    with executed(model, entries_of(model, artifact.stored)):
         expected = logits_of(model, batch).numpy()
     check_precision(run(artifact.path, batch), expected, exact, 0.02)
 
@@ -209,6 +210,6 @@ def test_a_family_of_images_is_exported_as_it_is(make, tmp_path: Path) -> None:
         )
     artifact = lower(tmp_path / "graph.xml", uniform_plan(model, "test"), tmp_path / "model.xml")
     exact = image_logits(model, batch).numpy()
-    with simulated(model, artifact.stored):
+    with executed(model, entries_of(model, artifact.stored)):
         expected = image_logits(model, batch).numpy()
     check_precision(run(artifact.path, pixels), expected, exact, 0.02)

@@ -15,7 +15,7 @@ from edgesmith.records import Plan, read_json
 from edgesmith.report.load import load_run
 from edgesmith.report.markdown import render_markdown
 from edgesmith.runtime import load_bundle
-from edgesmith.targets import integer_dtypes
+from edgesmith.targets import uncalibrated_schemes
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,12 @@ def test_a_second_runtime_is_added_to_a_finished_run(
         name: read_json(Plan, copied / "04-quantize" / "tiny" / f"plan-{name}.json") for name in runtimes
     }
     for name, plan in plans.items():
-        assert ("int4" in plan.counts()) == ("int4" in integer_dtypes(name, "linear"))
+        kinds = {entry.kind for entry in plan.layers if entry.weight == "int4"}
+        assert kinds == {
+            kind
+            for kind in ("linear", "embedding")
+            if any(scheme.weight == "int4" for scheme in uncalibrated_schemes(name, kind))
+        }
     assert load_run(copied).plan == plans[first.runtime]
 
     for name, verdict in verdicts.items():

@@ -10,7 +10,6 @@ from edgesmith.search.precision import (
     REPAIRS,
     Choice,
     Limits,
-    Precision,
     assign_precision,
     least_divergence,
     try_plans,
@@ -23,9 +22,9 @@ def options_of(int8, sizes=None, int4=None):
     options = {}
     for layer, divergence in int8.items():
         size = (sizes or {}).get(layer, 100)
-        options[layer] = [Precision("fp16", size, 0.0), Precision("int8", size // 2, divergence)]
+        options[layer] = [Choice(Scheme("fp16"), size, 0.0), Choice(Scheme("int8"), size // 2, divergence)]
         if int4:
-            options[layer].append(Precision("int4", size // 4, int4[layer]))
+            options[layer].append(Choice(Scheme("int4"), size // 4, int4[layer]))
     return options
 
 
@@ -39,7 +38,7 @@ def fewest_bytes(options, budget) -> int:
 
 
 def dtypes(chosen):
-    return {layer: option.dtype for layer, option in chosen.items()}
+    return {layer: option.scheme.weight for layer, option in chosen.items()}
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-8])

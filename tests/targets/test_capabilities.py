@@ -14,9 +14,9 @@ from edgesmith.records.plan import Activation, Granularity, LayerKind, WeightDty
 from edgesmith.targets import (
     CAPABILITIES,
     capability_of,
-    integer_dtypes,
     integer_schemes,
     runtime_names,
+    uncalibrated_schemes,
 )
 
 EVERY_ENTRY = [
@@ -52,9 +52,14 @@ def test_onnxruntime_executes_integers_and_float_storage() -> None:
     }
 
 
+def uncalibrated(runtime: str, kind: LayerKind) -> list[str]:
+    return [str(scheme) for scheme in uncalibrated_schemes(runtime, kind)]
+
+
 def test_what_a_plan_without_calibration_may_use() -> None:
-    assert integer_dtypes("onnxruntime", "linear") == ["int8"]
-    assert integer_dtypes("litert", "linear") == ["int4", "int8"]
+    assert uncalibrated("onnxruntime", "linear") == ["int8 dynamic"]
+    assert uncalibrated("onnxruntime", "embedding") == ["int8", "int4 per_block"]
+    assert uncalibrated("litert", "linear") == ["int4 dynamic", "int8 dynamic"]
     assert [str(scheme) for scheme in integer_schemes("onnxruntime", "linear")] == [
         "int8 dynamic",
         "int8 static",

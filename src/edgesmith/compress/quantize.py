@@ -7,8 +7,8 @@ row), or a block of one; activations asymmetric with one scale an input, found a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -194,12 +194,6 @@ def _quantize_input(entry: LayerPlan, _: nn.Module, inputs: tuple[Tensor]) -> Te
     return quantize_blocks(inputs[0]) if entry.granularity == "per_block" else quantize_activation(inputs[0])
 
 
-def simulated(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> AbstractContextManager[None]:
-    """`executed` with the named layers stored so, by the entries of `plan_layer`."""
-    modules = quantizable_layers(model)
-    return executed(model, [plan_layer(name, modules[name], dtype) for name, dtype in dtypes.items()])
-
-
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
     """Mean over rows, or over the choices of a row (`choices`), of KL(reference || candidate) in nats.
 
@@ -235,13 +229,8 @@ class Divergence:
         self._model, self._batches = model.eval(), batches
         self._reference = self._logits()
 
-    def __call__(self, dtypes: Mapping[str, WeightDtype]) -> float:
-        """Mean KL in nats a row, or a token that counts, with the named layers stored so."""
-        with simulated(self._model, dtypes):
-            return mean_divergence(self._reference, self._logits())
-
-    def of(self, entries: Iterable[LayerPlan]) -> float:
-        """The same with the planned layers; `NO_NUMBER` where an output is none."""
+    def __call__(self, entries: Iterable[LayerPlan]) -> float:
+        """Mean KL in nats a row, or a token that counts, with the planned layers; `NO_NUMBER` where an output is none."""
         with executed(self._model, entries):
             divergence = mean_divergence(self._reference, self._logits())
         return divergence if math.isfinite(divergence) else NO_NUMBER

@@ -62,7 +62,7 @@ def _measure(
     }
 
     def alone(scheme: Scheme) -> float:
-        return divergence.of([scheme_layer(name, module, scheme, input_range=ranges.get(name))])
+        return divergence([scheme_layer(name, module, scheme, input_range=ranges.get(name))])
 
     return LayerSensitivity(
         layer=name,

@@ -20,6 +20,7 @@ from edgesmith.pipeline.artifacts import Baseline, export_baseline, export_stude
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
 from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
 from edgesmith.pipeline.general import teach_generally
+from edgesmith.pipeline.precision import quantize
 from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
 from edgesmith.pipeline.tasks import Opened, open_task
 from edgesmith.pipeline.validation import Artifact, validate
@@ -294,7 +295,7 @@ class _Run:
         )
         planned, plan_path = self.step(
             f"04-quantize/{name}",
-            partial(steps.quantize, bench, pruned_path),
+            partial(quantize, bench, pruned_path / MODEL_FOLDER),
             config={"quantize": recipe.quantize, "runtimes": recipe.runtimes},
             parents=(pruned,),
         )

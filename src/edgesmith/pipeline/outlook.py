@@ -13,7 +13,7 @@ from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import Recipe, TrainingConfig
 from edgesmith.records import Progress
 from edgesmith.search.structure import ladder
-from edgesmith.targets import integer_dtypes
+from edgesmith.targets import uncalibrated_schemes
 
 TEXT_TOKENS = 64
 """Length of the text that MACs are counted for."""
@@ -126,5 +126,9 @@ def _finetuning(restarts: int) -> str:
 
 def _formats(recipe: Recipe) -> str:
     """What a layer may be stored in on any of the runtimes, such as ``INT4, INT8 or FP16``."""
-    integers = {dtype.upper() for runtime in recipe.runtimes for dtype in integer_dtypes(runtime, "linear")}
+    integers = {
+        scheme.weight.upper()
+        for runtime in recipe.runtimes
+        for scheme in uncalibrated_schemes(runtime, "linear")
+    }
     return f"{', '.join(sorted(integers))} or {recipe.quantize.higher.upper()}"

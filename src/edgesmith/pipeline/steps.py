@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,16 @@ from edgesmith.compress.distill import TaskLoss, predict_logits
 from edgesmith.compress.gates import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
-from edgesmith.compress.quantize import (
-    Divergence,
-    is_small_table,
-    layer_kind,
-    plan_layer,
-    quantizable_layers,
-)
 from edgesmith.compress.structure import keep_layers
 from edgesmith.compress.training import TrainingResult, train
 from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.bench import LOGITS, MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import CandidateName, TeachingConfig
-from edgesmith.records import Candidate, LayerPlan, Plan, Structure, write_json
-from edgesmith.records.plan import BITS, INTEGERS, WeightDtype
-from edgesmith.report.load import plan_name
+from edgesmith.records import Candidate, Structure
 from edgesmith.search.groups import FEWEST_ROWS
 from edgesmith.search.masks import rearrange
-from edgesmith.search.precision import Precision, assign_precision, verify_precision
 from edgesmith.search.vocabulary import Gap
-from edgesmith.targets import integer_dtypes
 
 TABLE_NAME = "logits.safetensors"
 """The teacher's, in the folder of `answer_rows`."""
@@ -192,85 +180,6 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
     return StepResult(
         facts, (*reasons, recovered if result.steps else "nothing was lost, so nothing is trained")
     )
-
-
-def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
-    """Measures what each layer's outputs suffer from each integer format, and decides its precision on each runtime."""
-    config, student = bench.recipe.quantize, bench.load_student(parent / MODEL_FOLDER)
-    rows = bench.student_lesson_rows.sample(config.calibration_rows, bench.recipe.seed)
-    divergence = Divergence(student, list(bench.student_lesson_rows.batches(16, rows)))
-    options = _precisions(bench, student, divergence)
-    facts, reasons = {}, []
-    for runtime in bench.recipe.runtimes:
-        possible = _possible_on(runtime, student, options)
-        chosen, joint = verify_precision(
-            assign_precision(possible, config.max_divergence),
-            possible,
-            lambda kept: divergence(
-                {name: option.dtype for name, option in kept.items() if option.dtype in INTEGERS}
-            ),
-            config.max_divergence,
-        )
-        plan = Plan(layers=tuple(_plan_entries(student, chosen, options, config.higher)))
-        write_json(folder / plan_name(runtime), plan)
-        facts[runtime] = {"joint_divergence": joint, "layers": plan.counts()}
-        counts = ", ".join(f"{count} in {dtype.upper()}" for dtype, count in sorted(plan.counts().items()))
-        reasons.append(f"{runtime}: {counts}; together KL {joint:.1e} nats on {len(rows)} training rows")
-    return StepResult({"runtimes": facts}, tuple(reasons))
-
-
-def _precisions(
-    bench: Workbench, student: CompactEncoder, divergence: Divergence
-) -> dict[str, list[Precision]]:
-    """Of every layer but the small tables: the higher precision, then each integer format, the widest last."""
-    layers = {
-        name: module for name, module in quantizable_layers(student).items() if not is_small_table(name)
-    }
-    higher = bench.recipe.quantize.higher
-    options = {}
-    bench.progress.start("measuring sensitivity", len(layers))
-    for done, (name, module) in enumerate(layers.items(), 1):
-        size, kind = module.weight.numel(), layer_kind(module)
-        wanted = {dtype for runtime in bench.recipe.runtimes for dtype in integer_dtypes(runtime, kind)}
-        options[name] = [
-            Precision(higher, size * BITS[higher] // 8, 0.0),
-            *(
-                Precision(dtype, size * BITS[dtype] // 8, divergence({name: dtype}))
-                for dtype in sorted(wanted)
-            ),
-        ]
-        bench.progress.advance(done, name)
-    bench.progress.finish()
-    return options
-
-
-def _possible_on(
-    runtime: str, student: CompactEncoder, options: Mapping[str, list[Precision]]
-) -> dict[str, list[Precision]]:
-    """The options that a runtime has kernels for."""
-    possible = {}
-    for name, several in options.items():
-        integers = integer_dtypes(runtime, layer_kind(student.get_submodule(name)))
-        possible[name] = [one for one in several if one.dtype not in INTEGERS or one.dtype in integers]
-    return possible
-
-
-def _plan_entries(
-    student: CompactEncoder,
-    chosen: Mapping[str, Precision],
-    options: Mapping[str, list[Precision]],
-    higher: WeightDtype,
-) -> Iterator[LayerPlan]:
-    for name, module in quantizable_layers(student).items():
-        if name not in chosen:
-            yield plan_layer(name, module, "fp16", reason="a small table, read as it is; FP16 halves it")
-            continue
-        weight = chosen[name].dtype
-        told = options[name][-1] if weight == higher else chosen[name]
-        reason = f"KL {told.divergence:.1e} nats alone in {told.dtype.upper()}" + (
-            ": too sensitive for the budget" if weight == higher else ""
-        )
-        yield plan_layer(name, module, weight, sensitivity=told.divergence, reason=reason)
 
 
 def _pruned(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from edgesmith.records.plan import Scheme, WeightDtype
+from edgesmith.records.plan import Scheme
 
 REPAIRS = 8
 """Most layers that are raised after the programme's answer was measured."""
@@ -24,20 +24,32 @@ _TIE = 1e-3
 
 
 @dataclass(frozen=True)
-class Precision:
-    """One way to store a layer's weight.
+class Choice:
+    """One scheme of a layer.
 
     Attributes:
         bytes: of the weight.
-        divergence: in nats, when only this layer is stored so; noise below zero counts as zero.
+        divergence: in nats, when only this layer is so.
+        macs: of the layer, for one input.
     """
 
-    dtype: WeightDtype
+    scheme: Scheme
     bytes: int
     divergence: float
+    macs: float = 0.0
+
+    @property
+    def int8_macs(self) -> float:
+        """Those on INT8 activations."""
+        return 0.0 if self.scheme.activation == "none" else self.macs
+
+    @property
+    def static_macs(self) -> float:
+        """Those on INT8 activations whose range is known beforehand."""
+        return self.macs if self.scheme.activation == "static_int8" else 0.0
 
 
-def assign_precision(options: Mapping[str, list[Precision]], max_divergence: float) -> dict[str, Precision]:
+def assign_precision(options: Mapping[str, list[Choice]], max_divergence: float) -> dict[str, Choice]:
     """One option a layer: the fewest bytes that the summed divergence allows.
 
     Minimises ``sum bytes_ij x_ij`` over binary ``x`` with ``sum_j x_ij = 1`` for each layer i and
@@ -68,11 +80,11 @@ def assign_precision(options: Mapping[str, list[Precision]], max_divergence: flo
 
 
 def verify_precision(
-    chosen: Mapping[str, Precision],
-    options: Mapping[str, list[Precision]],
-    divergence: Callable[[Mapping[str, Precision]], float],
+    chosen: Mapping[str, Choice],
+    options: Mapping[str, list[Choice]],
+    divergence: Callable[[Mapping[str, Choice]], float],
     max_divergence: float,
-) -> tuple[dict[str, Precision], float]:
+) -> tuple[dict[str, Choice], float]:
     """Measures the layers together and raises the most sensitive, one step at a time, until the budget is met.
 
     Single divergences add up only roughly, so the sum that the programme kept to is not yet the truth.
@@ -94,32 +106,6 @@ def verify_precision(
         kept[worst] = min(better, key=lambda option: option.bytes)
         joint = divergence(kept)
     return kept, joint
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One scheme of a layer.
-
-    Attributes:
-        bytes: of the weight.
-        divergence: in nats, when only this layer is so.
-        macs: of the layer, for one input.
-    """
-
-    scheme: Scheme
-    bytes: int
-    divergence: float
-    macs: float = 0.0
-
-    @property
-    def int8_macs(self) -> float:
-        """Those on INT8 activations."""
-        return 0.0 if self.scheme.activation == "none" else self.macs
-
-    @property
-    def static_macs(self) -> float:
-        """Those on INT8 activations whose range is known beforehand."""
-        return self.macs if self.scheme.activation == "static_int8" else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

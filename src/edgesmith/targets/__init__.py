@@ -6,9 +6,9 @@ from edgesmith.targets.capabilities import (
     Capability,
     capability_of,
     check_task,
-    integer_dtypes,
     integer_schemes,
     runtime_names,
+    uncalibrated_schemes,
 )
 from edgesmith.targets.profile import ARCHITECTURES, HOST, PRECISIONS, Precision, Target, Unit
 from edgesmith.targets.store import (
@@ -38,7 +38,6 @@ __all__ = [
     "add_target",
     "capability_of",
     "check_task",
-    "integer_dtypes",
     "integer_schemes",
     "load_target",
     "read_target",
@@ -47,5 +46,6 @@ __all__ = [
     "shipped_names",
     "support_matrix",
     "target_names",
+    "uncalibrated_schemes",
     "user_folder",
 ]

@@ -124,12 +124,16 @@ def check_task(runtime: str, task: Task) -> None:
         )
 
 
-def integer_dtypes(runtime: str, kind: LayerKind) -> list[WeightDtype]:
-    """What the runtime can store a weight in per channel, without calibration, in the order of the rows."""
+def uncalibrated_schemes(runtime: str, kind: LayerKind) -> list[Scheme]:
+    """Those of `integer_schemes` that need no ranges, as `compress` chooses from.
+
+    Linear layers have one scale a channel: what those in blocks cost in time is not measured. A table is read a row at a
+    time, whatever shares its scales.
+    """
     return [
-        scheme.weight
+        scheme
         for scheme in integer_schemes(runtime, kind)
-        if scheme.granularity == "per_channel" and scheme.activation != "static_int8"
+        if scheme.activation != "static_int8" and (kind == "embedding" or scheme.granularity == "per_channel")
     ]
 
 

@@ -1,0 +1,112 @@
+"""The quantize step of `compress`: what each layer's outputs suffer from each integer scheme, and the plans that follow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from torch import nn
+
+from edgesmith.compress.quantize import (
+    Divergence,
+    is_small_table,
+    layer_kind,
+    plan_layer,
+    quantizable_layers,
+    scheme_layer,
+    weight_bytes,
+)
+from edgesmith.models import CompactEncoder
+from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.runs import StepResult
+from edgesmith.records import LayerPlan, Plan, Scheme, write_json
+from edgesmith.records.plan import BITS
+from edgesmith.report.load import plan_name
+from edgesmith.search.precision import Choice, assign_precision, verify_precision
+from edgesmith.targets import uncalibrated_schemes
+
+BATCH = 16
+
+
+def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
+    """Measures every layer in every scheme, and decides its precision on each runtime."""
+    config, student = bench.recipe.quantize, bench.load_student(parent)
+    rows = bench.student_lesson_rows.sample(config.calibration_rows, bench.recipe.seed)
+    planner = _Planner(
+        bench, student, Divergence(student, list(bench.student_lesson_rows.batches(BATCH, rows)))
+    )
+    facts, reasons = {}, []
+    for runtime in bench.recipe.runtimes:
+        plan, joint = planner.plan(runtime)
+        write_json(folder / plan_name(runtime), plan)
+        facts[runtime] = {"joint_divergence": joint, "layers": plan.counts()}
+        counts = ", ".join(f"{count} in {dtype.upper()}" for dtype, count in sorted(plan.counts().items()))
+        reasons.append(f"{runtime}: {counts}; together KL {joint:.1e} nats on {len(rows)} training rows")
+    return StepResult({"runtimes": facts}, tuple(reasons))
+
+
+class _Planner:
+    """A student's layers, and what each of them costs in each integer scheme that one of the runtimes has."""
+
+    def __init__(self, bench: Workbench, student: CompactEncoder, divergence: Divergence) -> None:
+        self._config, self._divergence = bench.recipe.quantize, divergence
+        self._modules = quantizable_layers(student)
+        self._layers = {name: module for name, module in self._modules.items() if not is_small_table(name)}
+        self._alone: dict[str, dict[Scheme, float]] = {}
+        bench.progress.start("measuring sensitivity", len(self._layers))
+        for done, (name, module) in enumerate(self._layers.items(), 1):
+            schemes = {
+                scheme: None
+                for runtime in bench.recipe.runtimes
+                for scheme in uncalibrated_schemes(runtime, layer_kind(module))
+            }
+            self._alone[name] = {
+                scheme: divergence([scheme_layer(name, module, scheme)]) for scheme in schemes
+            }
+            bench.progress.advance(done, name)
+        bench.progress.finish()
+
+    def plan(self, runtime: str) -> tuple[Plan, float]:
+        """For one runtime, and the divergence of all its layers together in nats."""
+        most = self._config.max_divergence
+        options = {name: self._options(runtime, name, module) for name, module in self._layers.items()}
+        chosen, joint = verify_precision(
+            assign_precision(options, most),
+            options,
+            lambda kept: self._divergence(
+                scheme_layer(name, self._layers[name], choice.scheme)
+                for name, choice in kept.items()
+                if choice.scheme.is_integer
+            ),
+            most,
+        )
+        return Plan(layers=tuple(self._entries(chosen, options))), joint
+
+    def _options(self, runtime: str, name: str, module: nn.Linear | nn.Embedding) -> list[Choice]:
+        """The higher precision, which costs nothing, and the runtime's integer schemes."""
+        divergences = {Scheme(self._config.higher): 0.0} | {
+            scheme: self._alone[name][scheme] for scheme in uncalibrated_schemes(runtime, layer_kind(module))
+        }
+        return [
+            Choice(scheme, weight_bytes(module.weight, scheme), divergence)
+            for scheme, divergence in divergences.items()
+        ]
+
+    def _entries(
+        self, chosen: Mapping[str, Choice], options: Mapping[str, list[Choice]]
+    ) -> Iterator[LayerPlan]:
+        for name, module in self._modules.items():
+            if name not in chosen:
+                yield plan_layer(name, module, "fp16", reason="a small table, read as it is; FP16 halves it")
+                continue
+            scheme = chosen[name].scheme
+            told = chosen[name] if scheme.is_integer else max(options[name], key=_integer_bits)
+            reason = f"KL {told.divergence:.1e} nats alone in {told.scheme.weight.upper()}" + (
+                "" if scheme.is_integer else ": too sensitive for the budget"
+            )
+            yield scheme_layer(name, module, scheme, sensitivity=told.divergence, reason=reason)
+
+
+def _integer_bits(choice: Choice) -> int:
+    """0 for a floating-point weight."""
+    return BITS[choice.scheme.weight] if choice.scheme.is_integer else 0

@@ -23,5 +23,5 @@ def prepare_torch(threads: int | None = None) -> None:
 
 
 def use_bf16() -> bool:
-    """Whether this processor multiplies BF16 matrices in hardware; elsewhere BF16 is emulated and slower than FP32."""
-    return "amx_bf16" in describe_environment(()).features
+    """Whether this processor multiplies BF16 in hardware; elsewhere BF16 is emulated and slower than FP32."""
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(describe_environment(()).features)

@@ -85,7 +85,8 @@ def test_a_cpu_multiplies_what_its_pipes_and_instructions_do(name: str) -> None:
 
 BUSES = {
     "raspberry-pi-4": (32, 3200), "raspberry-pi-5": (32, 4267), "jetson-xavier-nx": (128, 2 * 1600),
-    "jetson-orin-nx": (128, 6400), "jetson-agx-orin": (256, 6400),
+    "jetson-orin-nx": (128, 6400), "jetson-agx-orin": (256, 6400), "snapdragon-8-gen-2": (4 * 16, 2 * 4200),
+    "snapdragon-8-gen-3": (4 * 16, 2 * 4800),
 }  # fmt: skip
 """Device -> bits of its memory bus, and megatransfers a second."""
 

@@ -69,7 +69,7 @@ def test_energy_is_the_highest_power_times_the_latency_and_absent_without_a_powe
     one = analyze(ask(TINY, NANO, unit="gpu", precision="int8"), model="m").predictions[0]
     assert one.energy.value == pytest.approx(15 * one.floor.value)
     assert one.energy.unit == "mJ"
-    found = analyze(ask(TINY, PI), model="m")
+    found = analyze(ask(TINY, load_target("raspberry-pi-zero-2-w")), model="m")
     assert {each.energy for each in found.predictions} == {None}
     assert any("no energy is predicted" in note for note in found.notes)
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from edgesmith.cli import main
-from edgesmith.targets import shipped_names
+from edgesmith.targets import HOST, shipped_names
 
 BOARD = """
 description: my board
@@ -39,13 +39,31 @@ def test_all_are_listed_with_runtimes_and_units() -> None:
     assert [one["name"] for one in json.loads(call("targets", "--json").stdout)] == shipped_names()
 
 
-def test_one_is_told_with_sources_and_with_what_is_unknown() -> None:
+def test_one_is_told_in_units_with_numbered_sources_and_with_what_is_unknown() -> None:
     told = call("targets", "show", "raspberry-pi-5").stdout
-    assert "LPDDR4X-4267  (Raspberry Pi 5 product brief)" in told
-    assert f"{'clock_hz':26}2,400,000,000  (Raspberry Pi 5 product brief)" in told
-    assert f"{'power_max_w':26}unknown: only the supply's" in told
+    assert f"{'memory':26}LPDDR4X-4267  [1]" in told
+    assert f"{'[1]':5}Raspberry Pi 5 product brief\n" in told
+    assert f"{'clock_hz':26}2.4 GHz  [1]" in told
+    assert f"{'memory_bandwidth_bytes_s':26}17.068 GB/s" in told
+    assert f"{'caches_bytes':26}l1d 64 KiB, l2 512 KiB, l3 2 MiB" in told
+    assert f"{'peak':26}fp32 76.8, fp16 153.6, int8 307.2 GMAC/s" in told
+    assert "macs_per_s" not in told  # of a CPU its macs_per_cycle stand for it
+    zero = call("targets", "show", "raspberry-pi-zero-2-w").stdout
+    assert f"{'power_max_w':26}unknown: only the supply's" in zero
     assert (
         json.loads(call("targets", "show", "raspberry-pi-5", "--json").stdout)["units"]["cpu"]["cores"] == 4
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_names() if name != HOST])
+def test_what_is_unknown_of_a_shipped_device_has_a_reason(name: str) -> None:
+    lines = call("targets", "show", name).stdout.splitlines()
+    assert not [line for line in lines if line.endswith(" unknown")]
+
+
+def test_this_machine_says_how_it_is_measured() -> None:
+    assert (
+        "Nothing is measured yet. Type: edgesmith targets calibrate" in call("targets", "show", HOST).stdout
     )
 
 
@@ -55,7 +73,9 @@ def test_a_profile_is_added_listed_and_shown() -> None:
     assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("my-board: kept in ")
     assert "my-board" in call("targets").stdout
-    assert f"{'cores':26}2  (its manual)" in call("targets", "show", "my-board").stdout
+    told = call("targets", "show", "my-board").stdout
+    assert f"{'cores':26}2  [1]" in told
+    assert told.endswith(f"sources\n  {'[1]':5}its manual\n")
 
 
 @pytest.mark.parametrize(

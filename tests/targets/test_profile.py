@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -65,17 +66,74 @@ def test_raspberry_pi_5_is_what_its_product_brief_says() -> None:
     assert (cpu.cores, cpu.clock_hz, target.memory) == (4, 2_400_000_000, "LPDDR4X-4267")
     assert target.memory_bandwidth_bytes_s == 4267e6 * 32 / 8
     assert cpu.last_level_cache_bytes == 2 * 2**20
-    assert "supply" in target.unknown["power_max_w"]
+    assert cpu.peak("int8") == 307.2e9  # 4 cores x 2.4 GHz x two pipes of 16
+    assert "supply" in load_target("raspberry-pi-zero-2-w").unknown["power_max_w"]
 
 
-def test_jetson_figures_are_those_of_their_cores_and_clocks() -> None:
-    xavier, nano, agx = map(load_target, ("jetson-xavier-nx", "jetson-orin-nano", "jetson-agx-orin"))
-    assert xavier.memory_bandwidth_bytes_s == 128 / 8 * 2 * 1600e6
-    assert xavier.unit("gpu").peak("fp32") == pytest.approx(384 * 1100e6)
-    assert nano.unit("gpu").peak("fp32") == pytest.approx(1024 * 625e6)
-    assert nano.unit("gpu").peak("int8") == pytest.approx(20e12 / 2)
-    assert agx.unit("gpu").peak("int8") == pytest.approx(171e12 / 2 / 2)
-    assert agx.unit("npu").peak("int8") == pytest.approx(105e12 / 2 / 2)
+CORES = {
+    "Cortex-A72": (1, 8), "Cortex-A55": (1, 16), "Cortex-A76": (2, 16), "Cortex-A78AE": (2, 16),
+    "Cortex-A715": (2, 32), "Cortex-A720": (2, 32), "Cortex-X3": (4, 32), "Cortex-X4": (4, 32),
+}  # fmt: skip
+"""Core -> its 128-bit pipes, and the INT8 products of one instruction: SMLAL 8, SDOT 16, SMMLA 32."""
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_cpu_multiplies_what_its_pipes_and_instructions_do(name: str) -> None:
+    for unit in load_target(name).units.values():
+        if not unit.macs_per_cycle:
+            continue
+        pipes, products = CORES[re.findall(r"Cortex-\w+", unit.processor or "")[0]]
+        features = set(unit.features or ())
+        assert products == (32 if "i8mm" in features else 16 if "asimddp" in features else 8)
+        halves = {"fp16": pipes * 8} if "asimdhp" in features else {}
+        assert unit.macs_per_cycle == {"fp32": pipes * 4, "int8": pipes * products} | halves
+
+
+BUSES = {
+    "raspberry-pi-4": (32, 3200), "raspberry-pi-5": (32, 4267), "jetson-xavier-nx": (128, 2 * 1600),
+    "jetson-orin-nx": (128, 6400), "jetson-agx-orin": (256, 6400), "snapdragon-8-gen-2": (4 * 16, 2 * 4200),
+    "snapdragon-8-gen-3": (4 * 16, 2 * 4800),
+}  # fmt: skip
+"""Device -> bits of its memory bus, and megatransfers a second."""
+
+
+def test_a_bandwidth_is_width_times_rate_or_stated_as_such() -> None:
+    stated = {"jetson-orin-nano": 68e9, "apple-m1": 100e9 / 1.5, "apple-m2": 100e9, "apple-m4": 120e9}
+    computed = {name: bits / 8 * rate * 1e6 for name, (bits, rate) in BUSES.items()}
+    known = {name: load_target(name).memory_bandwidth_bytes_s for name in shipped_names()}
+    assert {name: each for name, each in known.items() if each} == pytest.approx(stated | computed, rel=1e-3)
+
+
+def _tensor_cores(cuda: int, tensor: int, hz: float) -> dict[str, float]:
+    return {"fp32": cuda * hz, "fp16": tensor * 256 * hz, "int8": tensor * 512 * hz}  # Ampere, dense
+
+
+ACCELERATORS = {
+    ("jetson-agx-orin", "gpu"): _tensor_cores(2048, 64, 1.3e9),
+    ("jetson-orin-nx", "gpu"): _tensor_cores(1024, 32, 918e6),
+    ("jetson-orin-nano", "gpu"): _tensor_cores(1024, 32, 625e6),
+    ("jetson-xavier-nx", "gpu"): {"fp32": 384 * 1.1e9, "fp16": 48 * 64 * 1.1e9, "int8": 21e12 / 2},
+    ("jetson-agx-orin", "npu"): {"int8": 105e12 / 2 / 2},
+    ("jetson-orin-nx", "npu"): {"int8": 50e12 / 2 - 32 * 512 * 918e6},
+    ("rockchip-rk3588", "npu"): {"fp16": 3 * 512e9, "int8": 3 * 1024e9, "int4": 3 * 2048e9},
+    ("nxp-imx93", "npu"): {"int8": 256e9},
+    ("apple-a15", "npu"): {"fp16": 15.8e12 / 2}, ("apple-a17-pro", "npu"): {"int8": 35e12 / 2},
+    ("apple-m1", "npu"): {"fp16": 11e12 / 2}, ("apple-m2", "npu"): {"fp16": 15.8e12 / 2},
+    ("apple-m4", "npu"): {"int8": 38e12 / 2},
+}  # fmt: skip
+"""Unit -> MACs a second: its MACs a cycle x its clock, or half of the operations that the vendor states."""
+
+
+def test_every_accelerators_rate_is_its_units_times_clock_or_half_its_operations() -> None:
+    known = {
+        (name, place): unit.macs_per_s
+        for name in shipped_names()
+        for place, unit in load_target(name).units.items()
+        if unit.macs_per_s
+    }
+    assert set(known) == set(ACCELERATORS)
+    for place, rates in known.items():
+        assert rates == pytest.approx(ACCELERATORS[place], rel=0.01), place
 
 
 def test_a_peak_is_cores_times_clock_times_macs_a_cycle() -> None:

@@ -20,13 +20,33 @@ from edgesmith.targets import (
     target_names,
     user_folder,
 )
+from edgesmith.targets.profile import advice_for_unknown
+
+_SIZES = ("caches_bytes", "memory_sizes_bytes")
+_BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_UNITS = {
+    "clock_hz": (1e9, " GHz"),
+    "memory_bandwidth_bytes_s": (1e9, " GB/s"),
+    "macs_per_s": (1e9, " GMAC/s"),
+    "power_min_w": (1, " W"),
+    "power_max_w": (1, " W"),
+}
+
+_ELSEWHERE: dict[str, tuple[str, ...]] = {
+    "cpu": ("macs_per_s", "runtimes"),
+    "gpu": ("features", "cores", "clock_hz", "macs_per_cycle"),
+    "npu": ("features", "cores", "clock_hz", "macs_per_cycle"),
+}
+"""Kind of unit -> figures that others stand for: the peak is stated in one of two ways, a CPU's runtimes by the device."""
 
 
 @click.group(invoke_without_command=True)
 @talk_options
 @click.pass_context
 def targets(context: click.Context, as_json: bool, quiet: bool) -> None:
-    """List the devices; `targets show NAME` tells what is known of one and from where.
+    """List the devices, each with the runtimes that bundles are written for and the units that compute.
+
+    `targets show NAME` tells what is known of one and from where.
 
     \b
     Examples:
@@ -114,21 +134,39 @@ def _numbers(text: str | None) -> list[int] | None:
 
 
 def _lines(target: Target) -> Iterator[str]:
-    yield f"{target.name}: {target.description}  [{', '.join(target.runtimes)}]"
-    yield from _figures(target)
+    numbers: dict[str, int] = {}
+    yield f"{target.name}: {target.description}"
+    yield f"  {'bundles for':26}{', '.join(target.runtimes) or 'none'}"
+    yield from _figures(target, numbers)
     for name, unit in target.units.items():
-        yield f"{name} ({unit.kind})"
-        yield from _figures(unit)
+        yield name if name == unit.kind else f"{name} ({unit.kind})"
+        yield from _figures(unit, numbers)
+        yield from _peaks(unit)
         yield from _rates(unit)
+    if target.is_host and all(unit.rates is None for unit in target.units.values()):
+        yield f"Nothing is measured yet. Type: {advice_for_unknown(target)}"
+    if numbers:
+        yield "sources"
+        yield from (f"  {f'[{number}]':5}{source}" for source, number in numbers.items())
 
 
-def _figures(record: Target | Unit) -> Iterator[str]:
+def _figures(record: Target | Unit, numbers: dict[str, int]) -> Iterator[str]:
+    """One line a figure; `numbers` gathers source -> its number, in the order of their use."""
     for figure, value in record.figures().items():
-        if value is None:
-            reason = record.unknown.get(figure)
+        reason = record.unknown.get(figure)
+        if value is not None:
+            number = numbers.setdefault(record.sources[figure], len(numbers) + 1)
+            yield f"  {figure:26}{_text(figure, value)}  [{number}]"
+        elif reason or not (isinstance(record, Unit) and figure in _ELSEWHERE[record.kind]):
             yield f"  {figure:26}unknown{f': {reason}' if reason else ''}"
-        else:
-            yield f"  {figure:26}{_text(value)}  ({record.sources[figure]})"
+
+
+def _peaks(unit: Unit) -> Iterator[str]:
+    """What a CPU's figures multiply to."""
+    peaks = {each: unit.peak(each) for each in unit.macs_per_cycle or ()}
+    if unit.rates is None and (known := {each: peak for each, peak in peaks.items() if peak}):
+        told = ", ".join(f"{each} {peak / 1e9:,.4g}" for each, peak in known.items())
+        yield f"  {'peak':26}{told} GMAC/s  (cores x clock_hz x macs_per_cycle)"
 
 
 def _rates(unit: Unit) -> Iterator[str]:
@@ -146,9 +184,19 @@ def _rates(unit: Unit) -> Iterator[str]:
     yield from (f"    NOISY MACHINE: {warning}" for warning in rates.warnings)
 
 
-def _text(value: Any) -> str:
+def _text(figure: str, value: Any) -> str:
+    size, unit = _UNITS.get(figure, (1, ""))
     if isinstance(value, dict):
-        return ", ".join(f"{key} {each:,.12g}" for key, each in value.items())
+        return ", ".join(f"{key} {_number(figure, each, size)}" for key, each in value.items()) + unit
     if isinstance(value, tuple):
-        return ", ".join(map(_text, value))
-    return f"{value:,.12g}" if isinstance(value, int | float) else str(value)
+        return ", ".join(_number(figure, each, size) for each in value) + unit
+    return _number(figure, value, size) + unit
+
+
+def _number(figure: str, value: Any, size: float) -> str:
+    if not isinstance(value, int | float):
+        return str(value)
+    if figure in _SIZES:
+        step, name = next(((step, name) for step, name in _BINARY if value >= step), (1, "bytes"))
+        return f"{value / step:,.4g} {name}"
+    return f"{value / size:,.6g}"

@@ -33,11 +33,12 @@ class Unit:
         clock_hz: the highest that a core is sold with.
         caches_bytes: level -> bytes: ``l1d`` and private levels of one core, shared levels in all.
         macs_per_cycle: precision -> multiply-accumulates that one core starts in a cycle.
-        macs_per_s: precision -> those of the whole unit, on dense matrices: half of the operations a second.
+        macs_per_s: precision -> those of the whole unit, on dense matrices: its MACs a cycle x its clock, or half of its
+            operations a second.
         precisions: formats that it multiplies; INT8 counts with or without dot-product instructions.
         runtimes: those that drive it; None for a CPU is what the device's profile names.
         rates: measured by `edgesmith targets calibrate`.
-        sources: figure -> document it was read in.
+        sources: figure -> document it was read in, and the arithmetic where it is derived.
         unknown: figure -> why it is not stated.
     """
 
@@ -110,9 +111,9 @@ class Target:
         memory: kind and transfer rate, such as ``LPDDR4X-4267``.
         memory_sizes_bytes: that it is sold with.
         memory_bandwidth_bytes_s: of all units together.
-        power_min_w, power_max_w: of its lowest and highest mode, the whole module or board.
+        power_min_w, power_max_w: of its lowest and highest mode, or what it draws at most; the whole module or board.
         units: name -> unit; the first is what is meant where none is named.
-        sources: figure -> document it was read in.
+        sources: figure -> document it was read in, and the arithmetic where it is derived.
         unknown: figure -> why it is not stated.
     """
 

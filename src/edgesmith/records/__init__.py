@@ -29,6 +29,7 @@ from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeNa
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
+    CORRELATIONS,
     METRICS_OF,
     QUESTION_TASK,
     SCORED_TASK,
@@ -51,6 +52,7 @@ from edgesmith.records.zoo import (
 
 __all__ = [
     "ARRIVALS",
+    "CORRELATIONS",
     "DISTRIBUTION_OF",
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",

@@ -36,6 +36,9 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
 }
 """The first judges unless another is named."""
 
+CORRELATIONS: frozenset[str] = frozenset({"matthews_corrcoef", *METRICS_OF["text-regression"]})
+"""The metrics that are no fraction of anything: from -1 to 1."""
+
 SCORED_TASK: Task = "text-regression"
 """The one whose answers are numbers."""
 

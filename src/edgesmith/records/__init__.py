@@ -30,6 +30,7 @@ from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
     CORRELATIONS,
+    GLUE_METRICS,
     METRICS_OF,
     QUESTION_TASK,
     SCORED_TASK,
@@ -54,6 +55,7 @@ __all__ = [
     "ARRIVALS",
     "CORRELATIONS",
     "DISTRIBUTION_OF",
+    "GLUE_METRICS",
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",

@@ -52,6 +52,20 @@ TOKEN_TASKS: tuple[Task, ...] = (TAGGED_TASK, QUESTION_TASK)
 """Those whose models have logits for each token: one input may take several windows, and its answer is no number."""
 
 
+GLUE_METRICS: dict[str, tuple[MetricName, ...]] = {
+    "CoLA": ("matthews_corrcoef",),
+    "SST-2": ("accuracy",),
+    "MRPC": ("f1", "accuracy"),
+    "STS-B": ("pearson", "spearman"),
+    "QQP": ("f1", "accuracy"),
+    "MNLI": ("accuracy",),
+    "QNLI": ("accuracy",),
+    "RTE": ("accuracy",),
+    "WNLI": ("accuracy",),
+}
+"""The tasks of GLUE and what each reports (Wang et al. 2018, arXiv:1804.07461, table 1); of two, the mean counts."""
+
+
 def metrics_of(task: Task, labels: int) -> tuple[MetricName, ...]:
     """Those that fit a number of classes: F1 is that of the second of two."""
     return tuple(name for name in METRICS_OF[task] if name != "f1" or labels == 2)

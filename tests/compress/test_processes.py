@@ -11,7 +11,7 @@ from pathlib import Path
 import fixtures_processes
 import pytest
 import torch
-from fixtures_processes import KILLED_AFTER, PER_PROCESS, STEPS, learn_generally, learn_labels
+from fixtures_processes import PER_PROCESS, STEPS, learn_generally, learn_labels
 from safetensors.torch import load_file
 
 TOLERANCE = 2e-6
@@ -108,7 +108,6 @@ def test_a_broken_off_training_goes_on_to_the_same_weights_in_both_processes(lau
     assert first["resumed steps"] == list(range(5, STEPS + 1))
     assert first["seed"] != second["seed"]
     assert not first["left at the end"]
-    assert KILLED_AFTER > 4
 
 
 def test_the_first_process_alone_shows_progress(launched: Path) -> None:

@@ -169,9 +169,8 @@ def train(
         judge=judge,
     )
     trainer.remove_callback(PrinterCallback)  # our progress bar says the same
-    set_seed(
-        seed + processes.process_index
-    )  # the Trainer set one for all: dropout and augmentation would agree
+    # The Trainer set one seed for all: dropout and augmentation would draw the same in every process.
+    set_seed(seed + processes.process_index)
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         progress.say(f"{title}: going on from {checkpoint.name}")
@@ -288,6 +287,7 @@ class _LossTrainer(Trainer):
         self, *, loss: Loss, sampler: Sampler[int], title: str, judge: Judge | None, **settings: Any
     ) -> None:
         super().__init__(**settings)
+        self._learner: nn.Module = settings["model"]  # without accelerate's wrapper
         self._loss, self._sampler, self._title, self._judge = loss, sampler, title, judge
         self._validation_rows = len(settings["eval_dataset"])
 
@@ -310,7 +310,7 @@ class _LossTrainer(Trainer):
     ) -> Tensor:
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if self.args.world_size > 1:
-            gradients = [one.grad for one in self.model.parameters() if one.grad is not None]
+            gradients = [one.grad for one in self._learner.parameters() if one.grad is not None]
             mean: Any = self.accelerator.reduce(parameters_to_vector(gradients), "mean")
             vector_to_parameters(mean, gradients)
         return loss
@@ -322,7 +322,7 @@ class _LossTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
-        loss, output = self._loss(self.model, inputs)  # without accelerate's wrapper
+        loss, output = self._loss(self._learner, inputs)
         if not torch.isfinite(loss):
             raise StepError(
                 f"{self._title}: the loss became {loss.item()} at step {self.state.global_step + 1} of "

@@ -230,6 +230,18 @@ def test_an_error_leaves_as_one_line_and_its_exit_code(
     assert "Traceback" not in done.stderr
 
 
+def test_one_of_several_processes_is_refused_before_it_writes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = call("compress", "m", "--data", "d", "-o", str(tmp_path / "run"))
+    assert done.exit_code == 3
+    assert "one of 2 processes (WORLD_SIZE); allowed: 1. Type the same line without torchrun" in done.stderr
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert call("targets").exit_code == 0
+
+
 def test_a_text_of_several_lines_leaves_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     replace_pipeline(monkeypatch, errors.DataError("first\nsecond"))
     assert call("compress", "m", "--data", "d").stderr.splitlines()[-1] == "error: first second"

@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from scipy.stats import pearsonr, spearmanr
+from sklearn import metrics as skmetrics
 
 from edgesmith.cli import main
+from edgesmith.cli.evaluation import Evaluation
 from edgesmith.export.bundle import write_bundle
-from edgesmith.records import Plan, TensorSpec
+from edgesmith.records import GLUE_METRICS, METRICS_OF, Plan, TensorSpec
+from edgesmith.runtime import Judge
 
 onnx = pytest.importorskip("onnx", reason="the extra `onnxruntime` is not installed")
 pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is not installed")
@@ -85,6 +89,59 @@ def test_of_a_folder_the_test_split_is_evaluated(bundle: Path, tmp_path: Path) -
     done = evaluate(bundle, "--data", tmp_path / "data", "--quiet")
     assert done.exit_code == 0, done.stderr
     assert done.stdout == f"accuracy {2 / 3:.4f}  f1 {2 / 3:.4f}  matthews_corrcoef {1 / 2:.4f}  n 3\n"
+
+
+OFFICIAL = {
+    "CoLA": {"matthews_corrcoef": skmetrics.matthews_corrcoef},
+    "MRPC": {"f1": skmetrics.f1_score, "accuracy": skmetrics.accuracy_score},
+    "QQP": {"f1": skmetrics.f1_score, "accuracy": skmetrics.accuracy_score},
+    "STS-B": {"pearson": lambda *pair: pearsonr(*pair)[0], "spearman": lambda *pair: spearmanr(*pair)[0]},
+} | {task: {"accuracy": skmetrics.accuracy_score} for task in ("SST-2", "MNLI", "QNLI", "RTE", "WNLI")}
+"""As GLUE's own list has it, by scikit-learn and SciPy."""
+
+
+def test_the_nine_tasks_of_glue_have_their_metrics() -> None:
+    assert {task: tuple(metrics) for task, metrics in OFFICIAL.items()} == GLUE_METRICS
+
+
+@pytest.mark.parametrize("task", [task for task in OFFICIAL if task != "STS-B"])
+def test_a_row_as_glue_reports_it(bundle: Path, tmp_path: Path, task: str) -> None:
+    told = [
+        ("good film", "pos"),
+        ("bad film", "neg"),
+        ("good but dull", "neg"),
+        ("good", "pos"),
+        ("grey", "pos"),
+    ]
+    truth, given = [1, 0, 0, 1, 1], [1, 0, 1, 1, 0]  # by the bag of words
+    done = evaluate(
+        bundle, "--data", write_rows(tmp_path / "rows.csv", told), "--glue", task.lower(), "--quiet"
+    )
+    assert done.exit_code == 0, done.stderr
+    values = "/".join(f"{100 * metric(truth, given):.1f}" for metric in OFFICIAL[task].values())
+    assert done.stdout == f"{task}  {'/'.join(OFFICIAL[task])}  {values}  n 5\n"
+
+
+def test_the_row_of_sts_b() -> None:
+    truth, given = np.array([0.0, 1.5, 2.0, 5.0, 3.5]), np.array([0.5, 1.0, 3.0, 4.0, 3.5])
+    judges = [Judge.of("text-regression", name) for name in METRICS_OF["text-regression"]]
+    found = Evaluation(metrics={judge.metric: judge.quality(given, truth) for judge in judges}, n=5)
+    values = "/".join(f"{100 * metric(given, truth):.1f}" for metric in OFFICIAL["STS-B"].values())
+    assert found.glue_line("STS-B") == f"STS-B  pearson/spearman  {values}  n 5"
+
+
+def test_a_bundle_of_another_task_than_glues_is_refused(bundle: Path, tmp_path: Path) -> None:
+    data = write_rows(tmp_path / "rows.csv", rows(right=4, wrong=2))
+    done = evaluate(bundle, "--data", data, "--glue", "STS-B")
+    assert done.exit_code == 2
+    assert (
+        "--glue STS-B: the task is judged by pearson and spearman, and this bundle has no pearson"
+        in done.stderr
+    )
+    assert (
+        "its metrics: accuracy, f1, matthews_corrcoef. Give a bundle for STS-B, or leave --glue out."
+        in done.stderr
+    )
 
 
 def test_one_row_of_one_class_is_enough(bundle: Path, tmp_path: Path) -> None:

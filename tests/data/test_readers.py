@@ -229,3 +229,22 @@ def test_a_file_is_read_without_a_copy_of_its_text(tmp_path: Path) -> None:
     cells = sum(sys.getsizeof(text) for text in table.frame["text"])
     records = 10_000 * (sys.getsizeof([0, 0]) + sys.getsizeof((0, 0)) + sys.getsizeof(10_000))
     assert peak < cells + 2 * records + 1_000_000
+
+
+def test_names_of_classes_come_with_the_features_that_datasets_writes(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="the extra hub is not installed")
+    tags = datasets.ClassLabel(names=["O", "B-PER"])
+    features = {
+        "words": [datasets.Value("string")],
+        "tags": [tags],
+        "label": tags,
+        "id": datasets.Value("int64"),
+    }
+    rows = datasets.Dataset.from_dict(
+        {"words": [["Ada"]], "tags": [[1]], "label": [0], "id": [7]}, features=datasets.Features(features)
+    )
+    rows.to_parquet(tmp_path / "rows.parquet")
+    assert read_table(tmp_path / "rows.parquet").class_names == {
+        "tags": ("O", "B-PER"),
+        "label": ("O", "B-PER"),
+    }

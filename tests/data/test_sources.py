@@ -85,6 +85,7 @@ def test_splits_of_the_hub_become_tables() -> None:
     assert list(tables) == ["train", "validation"]
     assert tables["train"].frame.to_numpy().tolist() == [["good", 1], ["bad", 0]]
     assert tables["train"].notes == ("owner/name: splits not used: unsupervised.",)
+    assert tables["train"].class_names == {"label": ("0", "1")}
     assert tables["validation"].at(1) == "owner/name, split dev, row 1"
     with pytest.raises(DataError, match=r"owner/name: no train split\. Its splits: test\."):
         _tables_of({"test": rows}, "owner/name")

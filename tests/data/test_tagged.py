@@ -56,6 +56,85 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
     )
 
 
+def write_numbered(path: Path, rows: list[list[tuple[str, str]]], feature: object) -> DataConfig:
+    """A Parquet file with integers for tags and, as `datasets` writes them, features in its metadata."""
+    table = pa.table(
+        {
+            "tokens": [[w for w, _ in row] for row in rows],
+            "tags": [[SHUFFLED.index(t) for _, t in row] for row in rows],
+        }
+    )
+    features = {
+        "tokens": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
+        "tags": feature,
+    }
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(table.replace_schema_metadata(metadata if feature else None), path)
+    return DataConfig(path=str(path))
+
+
+SHUFFLED = ("I-PER", "O", "B-LOC", "B-PER", "I-LOC")
+CLASSES = {"names": SHUFFLED, "_type": "ClassLabel"}
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"feature": CLASSES, "_type": "List"},
+        {"feature": CLASSES, "length": -1, "id": None, "_type": "Sequence"},
+        [CLASSES],
+    ],
+    ids=["list", "sequence", "old"],
+)
+def test_integers_are_tags_by_the_names_of_the_features(tmp_path: Path, feature: object) -> None:
+    rows = sentences(120, seed=0)
+    found = load_tagged_splits(write_numbered(tmp_path / "rows.parquet", rows, feature), seed=0)
+    expected = load_tagged_splits(write(tmp_path / "rows.jsonl", as_jsonl(rows)), seed=0)
+    assert found.label_names == expected.label_names == NAMES
+    assert found.train.texts == expected.train.texts
+    assert found.train.labels == expected.train.labels
+
+
+@pytest.mark.parametrize("has_entities", [True, False])
+def test_integers_without_names_are_refused(tmp_path: Path, has_entities: bool) -> None:
+    rows = sentences(120, seed=0)
+    record = json.dumps({"tokens": ["Ada", "slept"], "tags": [3, 0]})
+    for config, place in (
+        (write_numbered(tmp_path / "rows.parquet", rows, None), "row 1"),
+        (
+            write_numbered(
+                tmp_path / "more.parquet", rows, {"feature": {"dtype": "int64", "_type": "Value"}}
+            ),
+            "row 1",
+        ),
+        (write(tmp_path / "rows.jsonl", record), r"line 1, column 'tags': tag 1 is the number 3,"),
+    ):
+        with pytest.raises(DataError, match=rf"{place}.*nothing names it; expected a text, .*\(ClassLabel\)"):
+            load_tagged_splits(config, seed=0, has_entities=has_entities)
+
+
+def test_an_integer_beyond_the_names_is_refused(tmp_path: Path) -> None:
+    feature = {"feature": {"names": SHUFFLED[:3], "_type": "ClassLabel"}, "_type": "List"}
+    config = write_numbered(tmp_path / "rows.parquet", [[("Ada", "I-PER"), ("slept", "B-PER")]], feature)
+    with pytest.raises(
+        DataError, match=r"row 1, column 'tags': tag 2 is 3; allowed: 0 to 2, .* I-PER, O, B-LOC\."
+    ):
+        load_tagged_splits(config, seed=0)
+
+
+def test_a_test_split_whose_tags_are_all_unknown_is_left_out(tmp_path: Path) -> None:
+    """-1, as the hub marks them."""
+    rows = sentences(120, seed=0)
+    feature = {"feature": CLASSES, "_type": "List"}
+    write_numbered(tmp_path / "train.parquet", rows, feature)
+    unknown = pq.read_table(tmp_path / "train.parquet").slice(0, 10)
+    tags = pa.array([[-1] * len(one) for one in unknown["tags"].to_pylist()])
+    pq.write_table(unknown.set_column(1, "tags", tags), tmp_path / "test.parquet")
+    splits = load_tagged_splits(DataConfig(path=str(tmp_path)), seed=0)
+    assert not splits.test_is_held_out
+    assert any("test.parquet has no labels and is ignored" in note for note in splits.notes)
+
+
 def test_carved_sentences_stand_in_no_training_sentence(tmp_path: Path) -> None:
     splits = load_tagged_splits(write(tmp_path / "rows.conll", conll(sentences(200, seed=1))), seed=0)
     train = [" ".join(tokenize(text)) for text in splits.train.texts]

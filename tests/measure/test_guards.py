@@ -60,7 +60,7 @@ def test_a_good_artifact_passes():
             {"logits": np.array([[0.0, 1.0]] * 3)},
             "all 3 rows have the answer 1; the labels have 2 values",
         ),
-        ({"agreement": 0.799}, "agreement with the teacher is 79.9%, below the floor of 80.0%"),
+        ({"agreement": 0.799}, "agreement with the teacher is 79.9 of 100, below the floor of 80.0"),
         (
             {"stored": STORED | {"embeddings": "fp32"}},
             "1 of 2 plan entries were ignored: embeddings (planned int8, stored fp32)",

@@ -170,7 +170,9 @@ def test_no_number_of_rows_is_promised_for_a_zero_budget():
 @pytest.mark.parametrize(("bow", "points"), [(0.945, "0.50"), (0.96, "-1.00")])
 def test_a_weak_teacher_is_named(bow, points):
     (warning,) = verdict(bow_baseline=bow).warnings
-    assert warning.startswith(f"the teacher (95.00%) leads a bag of words ({bow:.2%}) by {points} points")
+    assert warning.startswith(
+        f"the teacher (95.00) leads a bag of words ({100 * bow:.2f}) by {points} points"
+    )
 
 
 def test_other_warnings():

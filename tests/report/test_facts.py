@@ -6,6 +6,8 @@ from edgesmith.recipe import Budget
 from edgesmith.records import Percentiles
 from edgesmith.report import anatomy, choices, facts, story, units
 from edgesmith.report.load import load_run
+from edgesmith.report.markdown import render_markdown
+from edgesmith.report.plots import measured
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,12 @@ from edgesmith.report.load import load_run
         (units.points(-0.0123), "-1.23 points"),
         (units.points(-1e-9), "0.00 points"),
         (units.percent(1.0), "100.00 %"),
+        (units.score(0.87654, "accuracy"), "87.65 %"),
+        (units.score(0.87654, "entity_f1"), "87.65 %"),
+        (units.score(0.87654, "matthews_corrcoef"), "87.65"),
+        (units.score(-0.05, "spearman"), "-5.00"),
+        (units.agreement(0.97, "matthews_corrcoef"), "97.00 %"),  # the share of equal classes
+        (units.agreement(0.97, "pearson_spearman"), "97.00"),
         (units.megabytes(2_310_000), "2.31 MB"),
         (units.megabytes(100_000), "0.10 MB"),
         (units.megabytes(1_234), "0.0012 MB"),
@@ -50,6 +58,25 @@ def test_a_claim_says_what_stands_behind_it(write_run):
         f"Speed: {10.5 / 2.125:.2f}x faster, p50: 2.12 ms against 10.50 ms of the teacher"
     )
     assert accuracy.endswith("2,101 test rows; 95 % interval of the drop 0.00 points to 0.00 points.")
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "agreement"),
+    [
+        ("text-classification", "matthews_corrcoef", "97.12 %"),
+        ("text-regression", "pearson_spearman", "97.12"),
+    ],
+)
+def test_a_correlation_is_no_per_cent(write_run, task, metric, agreement):
+    """As GLUE's tables have it: 93.02, and its drop in points."""
+    run = load_run(write_run(task=task, metric=metric, other_metrics={"pearson": (0.9411, 0.9377)}))
+    text, page = render_markdown(run), measured.accuracy(run).svg
+    for value in ("93.45", "93.02", "94.11", "93.77"):
+        assert f"{value} %" not in text
+        assert value in text
+    assert f"agreement with the teacher | {agreement} |" in text
+    assert f"loses 0.43 points of {metric}" in text
+    assert "artifact 93.02," in page
 
 
 def test_budgets_that_were_not_asked_for_are_not_listed(write_run):

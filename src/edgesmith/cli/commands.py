@@ -26,7 +26,7 @@ from edgesmith.cli.targets import targets
 from edgesmith.cli.zoo import compare, models
 from edgesmith.errors import BudgetError, UnsupportedError
 from edgesmith.recipe import DataConfig, Recipe
-from edgesmith.records import Verdict
+from edgesmith.records import GLUE_METRICS, Verdict
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -168,6 +168,11 @@ def report(run: Path, markdown: bool, as_json: bool, quiet: bool) -> None:
 @click.option("--pair-column", help="Column of the second text, for pairs.")
 @click.option("--image-column", help="Column of the image; guessed if left out.")
 @click.option("--label-column", help="Column of the label; guessed if left out.")
+@click.option(
+    "--glue",
+    type=click.Choice(list(GLUE_METRICS), case_sensitive=False),
+    help="Print the row that GLUE reports for this task.",
+)
 @talk_options
 def evaluate(
     bundle: Path,
@@ -176,22 +181,24 @@ def evaluate(
     pair_column: str | None,
     image_column: str | None,
     label_column: str | None,
+    glue: str | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
     """Measure BUNDLE by every metric of its task, through its own runtime.
 
     \b
-    Example:
+    Examples:
       edgesmith evaluate runs/reviews/bundle/onnxruntime --data reviews-test.csv
+      edgesmith evaluate runs/mrpc/bundle/onnxruntime --data MRPC/dev.tsv --glue MRPC
     """
     config = DataConfig(path=data, text=text_column, pair=pair_column, image=image_column, label=label_column)
     with working(quiet) as progress:
         from edgesmith.cli.evaluation import evaluate_bundle
 
         found = evaluate_bundle(bundle, config, progress)
-    told = "  ".join(f"{name} {value:.4f}" for name, value in found.metrics.items())
-    click.echo(json_text(found) if as_json else f"{told}  n {found.n}")
+    told = found.glue_line(glue) if glue else found.line()
+    click.echo(json_text(found) if as_json else told)
 
 
 @main.command()

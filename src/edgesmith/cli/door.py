@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import traceback
 from typing import Any, NoReturn
 
 import click
 
-from edgesmith.errors import EdgesmithError
+from edgesmith.errors import EdgesmithError, UnsupportedError
 
 _DEBUG = "edgesmith.debug"
 _CHATTERS = ("torchao", "torch.utils._pytree")
@@ -31,6 +32,7 @@ class Door(click.Group):
         for name in _CHATTERS:
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
+            _check_is_alone()
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click's own way out
@@ -50,6 +52,17 @@ class Door(click.Group):
 def set_debug(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     """Callback of ``--debug``: the traceback is printed before the line."""
     ctx.meta[_DEBUG] = value
+
+
+def _check_is_alone() -> None:
+    """A command works in one process: several would decide, measure and write side by side into one folder."""
+    processes = os.environ.get("WORLD_SIZE", "1")  # set by torchrun and `accelerate launch`
+    if processes != "1":
+        raise UnsupportedError(
+            f"edgesmith was started as one of {processes} processes (WORLD_SIZE); allowed: 1. Type the same line without "
+            "torchrun or accelerate launch: one process uses all cores. A training of your own may have several: "
+            "docs/models.md shows how."
+        )
 
 
 def _leave(ctx: click.Context, text: str, code: int) -> NoReturn:

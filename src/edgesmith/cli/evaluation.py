@@ -17,8 +17,17 @@ from edgesmith.data import (
     load_tagged,
     right_answers,
 )
+from edgesmith.errors import RecipeError
 from edgesmith.recipe import DataConfig
-from edgesmith.records import QUESTION_TASK, SCORED_TASK, TAGGED_TASK, Manifest, Progress, metrics_of
+from edgesmith.records import (
+    GLUE_METRICS,
+    QUESTION_TASK,
+    SCORED_TASK,
+    TAGGED_TASK,
+    Manifest,
+    Progress,
+    metrics_of,
+)
 from edgesmith.runtime import Judge, Predictor, load_bundle
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import BundleSession
@@ -32,6 +41,26 @@ class Evaluation:
 
     metrics: dict[str, float]
     n: int
+
+    def line(self) -> str:
+        """Every metric as it is, 1 at best."""
+        told = "  ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+        return f"{told}  n {self.n}"
+
+    def glue_line(self, task: str) -> str:
+        """As GLUE reports a task: its metrics times 100, with one decimal.
+
+        Raises:
+            RecipeError: the bundle's task has other metrics.
+        """
+        names = GLUE_METRICS[task]
+        if lacking := [name for name in names if name not in self.metrics]:
+            raise RecipeError(
+                f"--glue {task}: the task is judged by {' and '.join(names)}, and this bundle has no {lacking[0]}; its "
+                f"metrics: {', '.join(self.metrics)}. Give a bundle for {task}, or leave --glue out."
+            )
+        values = "/".join(f"{100 * self.metrics[name]:.1f}" for name in names)
+        return f"{task}  {'/'.join(names)}  {values}  n {self.n}"
 
 
 def evaluate_bundle(bundle: Path, data: DataConfig, progress: Progress) -> Evaluation:

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import Sampler
 from transformers import (
     EvalPrediction,
@@ -33,7 +35,7 @@ from edgesmith.errors import StepError
 from edgesmith.models.compact import label_loss
 from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
-from edgesmith.records import Progress
+from edgesmith.records import Progress, SilentProgress
 from edgesmith.runtime.judge import ACCURACY, Judge
 
 LOSS = "loss"
@@ -92,10 +94,17 @@ def train(
 ) -> TrainingResult:
     """Trains `model` in place and leaves it with its last weights, or with those of a clearly better evaluation.
 
+    Under ``torchrun`` or ``accelerate launch``, each process calls this with the same arguments, on a CPU, and gets the
+    same weights and result. A step then takes `config.batch_size` rows in every process, and the mean of their
+    gradients: a loss that is a mean over tokens is one over those of a process first. An epoch that does not divide into
+    such steps ends with some of its first rows again, and so does a validation whose score is a loss. The first process
+    alone shows progress and writes the model and the optimiser.
+
     Args:
         rows, validation: training and validation rows; no others are seen.
-        folder: where checkpoints go. A run that was interrupted there goes on from its last one, on a CPU to the same
-            weights, bit by bit, as if it had not been; the folder is removed when the run is over.
+        folder: where checkpoints go, one for all processes. A run that was interrupted there goes on from its last one,
+            with as many processes on a CPU to the same weights, bit by bit, as if it had not been; the folder is removed
+            when the run is over.
         title: of the progress bar.
         loss: of one batch.
         judge: of the score; None for rows without labels, whose score is the mean loss over batches of 128.
@@ -107,7 +116,11 @@ def train(
     """
     set_seed(seed)
     metric = _metric(judge)
-    total = max(1, math.ceil(math.ceil(len(rows) / config.batch_size) * config.epochs))
+    processes = PartialState(cpu=True)
+    step_rows = config.batch_size * processes.num_processes
+    if not processes.is_main_process:
+        progress = SilentProgress()
+    total = max(1, math.ceil(math.ceil(len(rows) / step_rows) * config.epochs))
     every = max(1, math.ceil(total / config.evaluations))
     arguments = TrainingArguments(
         output_dir=str(folder),
@@ -137,26 +150,35 @@ def train(
         seed=seed,
         data_seed=seed,
     )
+    sampler = _LengthGroupedEpochs(rows, step_rows, seed)
     trainer = _LossTrainer(
         model=model,
         args=arguments,
         train_dataset=rows,
-        sampler=_LengthGroupedEpochs(rows, config.batch_size, seed),
+        sampler=sampler,
         eval_dataset=validation,
         data_collator=rows.collate,
         compute_metrics=partial(_score, judge, validation) if judge else None,
-        callbacks=[_ProgressCallback(progress, title, metric), *_patience(config, progress, title, metric)],
+        callbacks=[
+            _EpochCallback(sampler),
+            _ProgressCallback(progress, title, metric),
+            *_patience(config, progress, title, metric),
+        ],
         loss=loss,
         title=title,
         judge=judge,
     )
     trainer.remove_callback(PrinterCallback)  # our progress bar says the same
+    # The Trainer set one seed for all: dropout and augmentation would draw the same in every process.
+    set_seed(seed + processes.process_index)
     checkpoint = _last_checkpoint(folder)
     if checkpoint:
         progress.say(f"{title}: going on from {checkpoint.name}")
     with _joined(model, beside):
         outcome = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    shutil.rmtree(folder, ignore_errors=True)
+    processes.wait_for_everyone()  # some may still read the best weights
+    with processes.main_process_first():
+        shutil.rmtree(folder, ignore_errors=True)
     curve = trainer.curve
     model.eval()
     return TrainingResult(
@@ -229,6 +251,8 @@ def _is_json(path: Path) -> bool:
 class _LengthGroupedEpochs(LengthGroupedSampler):
     """Batches of rows of similar length, in an order that depends on the seed and the epoch only.
 
+    A batch is a step's, of all processes: accelerate cuts it into theirs.
+
     The Trainer's own sampler draws from torch's global generator, which a resumed run finds in another state: in any
     but the first epoch it would see some rows twice and others not at all. It also leaves every fifty batches sorted
     from long to short, so that the last thing a model learns is its shortest rows: here the batches are shuffled.
@@ -239,7 +263,7 @@ class _LengthGroupedEpochs(LengthGroupedSampler):
         self._seed = seed
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch."""
+        """Of the order that the next pass has."""
         self.generator.manual_seed(self._seed + epoch)
 
     def __iter__(self) -> Iterator[int]:
@@ -253,12 +277,17 @@ class _LengthGroupedEpochs(LengthGroupedSampler):
 
 
 class _LossTrainer(Trainer):
-    """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite."""
+    """A Trainer that asks `loss` for the loss of a batch, and stops where it is not finite.
+
+    Of several processes it averages the gradients itself: `DistributedDataParallel` follows the outputs of `forward`, and
+    our losses read what layers compute inside, have parameters beside the model, and may leave the logits unused.
+    """
 
     def __init__(
         self, *, loss: Loss, sampler: Sampler[int], title: str, judge: Judge | None, **settings: Any
     ) -> None:
         super().__init__(**settings)
+        self._learner: nn.Module = settings["model"]  # without accelerate's wrapper
         self._loss, self._sampler, self._title, self._judge = loss, sampler, title, judge
         self._validation_rows = len(settings["eval_dataset"])
 
@@ -276,6 +305,16 @@ class _LossTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
         return self._sampler
 
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1:
+            gradients = [one.grad for one in self._learner.parameters() if one.grad is not None]
+            mean: Any = self.accelerator.reduce(parameters_to_vector(gradients), "mean")
+            vector_to_parameters(mean, gradients)
+        return loss
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -283,7 +322,7 @@ class _LossTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
-        loss, output = self._loss(model, inputs)
+        loss, output = self._loss(self._learner, inputs)
         if not torch.isfinite(loss):
             raise StepError(
                 f"{self._title}: the loss became {loss.item()} at step {self.state.global_step + 1} of "
@@ -304,6 +343,16 @@ class _LossTrainer(Trainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             logits = model(**model_inputs(inputs)).logits
         return None, logits.detach().float(), labels
+
+
+class _EpochCallback(TrainerCallback):
+    """Tells the sampler its epoch; accelerate does not where one of several processes skips the batches it has seen."""
+
+    def __init__(self, sampler: _LengthGroupedEpochs) -> None:
+        self._sampler = sampler
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._sampler.set_epoch(int(state.epoch))
 
 
 class _ProgressCallback(TrainerCallback):

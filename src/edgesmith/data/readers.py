@@ -7,9 +7,9 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,12 +39,14 @@ class Table:
         source: the file, for messages.
         unit: what the index says, ``line``, ``row`` or ``question``.
         notes: what was guessed while reading.
+        class_names: column -> names of the classes that its integers stand for, where the data set says so.
     """
 
     frame: pd.DataFrame
     source: str
     unit: str
     notes: tuple[str, ...] = ()
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
@@ -239,7 +241,25 @@ def _read_parquet(path: Path) -> Table:
         raise DataError(f"{path}: not a readable Parquet file ({_one_line(problem)}).") from None
     _check_unique(str(path), content.column_names)
     frame = content.to_pandas(ignore_metadata=True).astype(object)
-    return Table(frame.set_axis(range(1, len(frame) + 1)), str(path), "row")
+    names = class_names(content.schema)
+    return Table(frame.set_axis(range(1, len(frame) + 1)), str(path), "row", class_names=names)
+
+
+def class_names(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
+    """Column -> names of its classes by their integers, of a column of ``ClassLabel`` or of lists of it.
+
+    The library `datasets` writes its features as JSON into the schema's metadata (``Features.arrow_schema``): a list is
+    ``{"feature": ...}`` there, in old files a list of one.
+    """
+    content = _parsed((schema.metadata or {}).get(b"huggingface", b"").decode(errors="replace"))
+    features = content.get("info", {}).get("features", {}) if isinstance(content, dict) else {}
+    found = {}
+    for column, feature in features.items():
+        item = feature[0] if isinstance(feature, list) and feature else feature
+        item = item.get("feature", item) if isinstance(item, dict) else {}
+        if isinstance(item, dict) and item.get("_type") == "ClassLabel" and item.get("names"):
+            found[column] = tuple(map(str, item["names"]))
+    return found
 
 
 def _read_conll(path: Path) -> Table:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgesmith.data.readers import READERS, Table, read_table
+from edgesmith.data.readers import READERS, Table, class_names, read_table
 from edgesmith.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -99,5 +99,11 @@ def _tables_of(splits: dict[str, Dataset], name: str) -> dict[str, Table]:
         if split is not None:
             frame = splits[split].to_pandas().astype(object)
             rows = frame.set_axis(range(1, len(frame) + 1))
-            tables[role] = Table(rows, f"{name}, split {split}", "row", notes if role == "train" else ())
+            tables[role] = Table(
+                rows,
+                f"{name}, split {split}",
+                "row",
+                notes if role == "train" else (),
+                class_names(splits[split].features.arrow_schema),
+            )
     return tables

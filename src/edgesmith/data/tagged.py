@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from edgesmith.data.columns import OPTIONS, choose_tag_columns
+from edgesmith.data.columns import OPTIONS, Columns, choose_tag_columns
 from edgesmith.data.examples import Splits, TextExamples
 from edgesmith.data.labels import class_name, sort_classes, text_of
 from edgesmith.data.load import LabelKind, RowKind, Rows, check_are_known, split_tables, take_labelled
@@ -29,8 +30,7 @@ def load_tagged_splits(config: DataConfig, seed: int, *, has_entities: bool = Tr
         DataError: with the file and the row or column, and what to do.
         MissingExtraError: a hub dataset, and `datasets` is not installed.
     """
-    tables = find_tables(config.path)
-    columns = choose_tag_columns(tables["train"], text=config.text, label=config.label)
+    tables, columns = _open(config)
     return split_tables(config, seed, tables, columns, _kind(has_entities=has_entities))
 
 
@@ -40,9 +40,46 @@ def load_tagged(config: DataConfig, label_names: tuple[str, ...]) -> tuple[TextE
     Args:
         label_names: the tags that the model knows.
     """
+    tables, columns = _open(config)
+    return take_labelled(tables, columns, label_names, _kind(has_entities=all(map(is_tag, label_names))))
+
+
+def _open(config: DataConfig) -> tuple[dict[str, Table], Columns]:
+    """The tables, with tags by their names, and the columns of words and tags."""
     tables = find_tables(config.path)
     columns = choose_tag_columns(tables["train"], text=config.text, label=config.label)
-    return take_labelled(tables, columns, label_names, _kind(has_entities=all(map(is_tag, label_names))))
+    return {split: _with_names(table, columns.label) for split, table in tables.items()}, columns
+
+
+def _with_names(table: Table, label: str) -> Table:
+    """Integers of the label column become the tags that the data set names for them."""
+    names = table.class_names.get(label)
+    if names is None:
+        return table
+    cells = [
+        _named(cell, names, f"{table.at(position)}, column {label!r}")
+        for position, cell in table.frame[label].items()
+    ]
+    return replace(table, frame=table.frame.assign(**{label: cells}))
+
+
+def _named(cell: Any, names: tuple[str, ...], where: str) -> Any:
+    """None where every tag is -1, the hub's "unknown"."""
+    if not isinstance(cell, list | np.ndarray) or not all(_is_number(tag) for tag in cell):
+        return cell
+    if set(cell) == {-1}:
+        return None
+    for place, tag in enumerate(cell, start=1):
+        if not 0 <= tag < len(names):
+            raise DataError(
+                f"{where}: tag {place} is {tag}; allowed: 0 to {len(names) - 1}, for which the data set has the names "
+                f"{', '.join(names)}. Correct the row, or remove it."
+            )
+    return [names[int(tag)] for tag in cell]
+
+
+def _is_number(tag: Any) -> bool:
+    return isinstance(tag, int | np.integer) and not isinstance(tag, bool)
 
 
 def _kind(*, has_entities: bool) -> RowKind[TextExamples]:
@@ -73,7 +110,13 @@ def _read_words(cell: Any, _: Table, where: str) -> str:
 
 
 def _read_tags(cell: Any, where: str) -> tuple[str, ...]:
-    tags = tuple(class_name(tag) or "" for tag in _items(cell, where, "tags", OPTIONS["label"]))
+    items = _items(cell, where, "tags", OPTIONS["label"])
+    if numbers := [place for place, tag in enumerate(items, start=1) if _is_number(tag)]:
+        raise DataError(
+            f"{where}: tag {numbers[0]} is the number {items[numbers[0] - 1]}, and nothing names it; expected a text, such "
+            "as B-PER. Write the tags' names into the file, or give a Parquet file whose features name them (ClassLabel)."
+        )
+    tags = tuple(class_name(tag) or "" for tag in items)
     if "" in tags:
         raise DataError(f"{where}: tag {tags.index('') + 1} is missing; expected one for each word.")
     return tags

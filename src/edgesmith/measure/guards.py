@@ -39,7 +39,9 @@ def low_agreement(agreement: float, floor: float) -> list[str]:
     """Less agreement with the teacher than the floor; both are 1 at best."""
     if agreement >= floor:
         return []
-    return [f"agreement with the teacher is {agreement:.1%}, below the floor of {floor:.1%}"]
+    return [
+        f"agreement with the teacher is {100 * agreement:.1f} of 100, below the floor of {100 * floor:.1f}"
+    ]
 
 
 def slower_than_parent(artifact: LatencySample, parent: LatencySample) -> list[str]:

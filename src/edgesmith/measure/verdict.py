@@ -200,7 +200,7 @@ def _warnings(recipe: Recipe, evidence: Evidence) -> Iterator[str]:
     if lead < _CLEAR_LEAD:
         linear = _BASELINES.get(recipe.task, "a bag of words")
         yield (
-            f"the teacher ({quality.teacher:.2%}) leads {linear} ({evidence.bow_baseline:.2%}) by "
+            f"the teacher ({100 * quality.teacher:.2f}) leads {linear} ({100 * evidence.bow_baseline:.2f}) by "
             f"{100 * lead:.2f} points: a small drop against a weak teacher proves little"
         )
     if evidence.coverage:

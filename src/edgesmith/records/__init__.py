@@ -29,6 +29,8 @@ from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeNa
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
+    CORRELATIONS,
+    GLUE_METRICS,
     METRICS_OF,
     QUESTION_TASK,
     SCORED_TASK,
@@ -51,7 +53,9 @@ from edgesmith.records.zoo import (
 
 __all__ = [
     "ARRIVALS",
+    "CORRELATIONS",
     "DISTRIBUTION_OF",
+    "GLUE_METRICS",
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",

@@ -36,6 +36,9 @@ METRICS_OF: dict[Task, tuple[MetricName, ...]] = {
 }
 """The first judges unless another is named."""
 
+CORRELATIONS: frozenset[str] = frozenset({"matthews_corrcoef", *METRICS_OF["text-regression"]})
+"""The metrics that are no fraction of anything: from -1 to 1."""
+
 SCORED_TASK: Task = "text-regression"
 """The one whose answers are numbers."""
 
@@ -47,6 +50,20 @@ QUESTION_TASK: Task = "question-answering"
 
 TOKEN_TASKS: tuple[Task, ...] = (TAGGED_TASK, QUESTION_TASK)
 """Those whose models have logits for each token: one input may take several windows, and its answer is no number."""
+
+
+GLUE_METRICS: dict[str, tuple[MetricName, ...]] = {
+    "CoLA": ("matthews_corrcoef",),
+    "SST-2": ("accuracy",),
+    "MRPC": ("f1", "accuracy"),
+    "STS-B": ("pearson", "spearman"),
+    "QQP": ("f1", "accuracy"),
+    "MNLI": ("accuracy",),
+    "QNLI": ("accuracy",),
+    "RTE": ("accuracy",),
+    "WNLI": ("accuracy",),
+}
+"""The tasks of GLUE and what each reports (Wang et al. 2018, arXiv:1804.07461, table 1); of two, the mean counts."""
 
 
 def metrics_of(task: Task, labels: int) -> tuple[MetricName, ...]:

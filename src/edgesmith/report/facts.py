@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgesmith.records import DISTRIBUTION_OF, QUESTION_TASK, Verdict
 from edgesmith.report.load import HTML_NAME, RECIPE_NAME, Run
-from edgesmith.report.units import counted, megabytes, milliseconds, percent, points, times
+from edgesmith.report.units import agreement, counted, megabytes, milliseconds, points, score, times
 
 NONE = "-"
 
@@ -80,11 +80,15 @@ def claims(verdict: Verdict) -> tuple[Claim, ...]:
         ),
         Claim(
             name=verdict.metric.capitalize(),
-            value=percent(verdict.artifact),
-            basis=f"against the teacher's {percent(verdict.teacher)} on {counted(verdict.n_test, 'test row')}; "
+            value=_score(verdict, verdict.artifact),
+            basis=f"against the teacher's {_score(verdict, verdict.teacher)} on {counted(verdict.n_test, 'test row')}; "
             f"{interval(verdict)}",
         ),
     )
+
+
+def _score(verdict: Verdict, value: float) -> str:
+    return score(value, verdict.metric)
 
 
 def interval(verdict: Verdict) -> str:
@@ -129,16 +133,22 @@ def comparison(run: Run) -> Table:
     """The artifact beside what it has to beat."""
     verdict = run.verdict
     size, teacher_size = megabytes(verdict.model_size_bytes), megabytes(verdict.baseline_size_bytes)
-    int8_size, int8_quality = megabytes(run.int8_model_size_bytes), percent(verdict.int8_baseline)
+    int8_size, int8_quality = megabytes(run.int8_model_size_bytes), _score(verdict, verdict.int8_baseline)
     head = (
-        ("artifact", "artifact", percent(verdict.artifact), size, NONE),
-        ("fp32", "teacher FP32", percent(verdict.teacher), teacher_size, times(verdict.latency_ratio)),
+        ("artifact", "artifact", _score(verdict, verdict.artifact), size, NONE),
+        (
+            "fp32",
+            "teacher FP32",
+            _score(verdict, verdict.teacher),
+            teacher_size,
+            times(verdict.latency_ratio),
+        ),
         ("int8", "teacher INT8", int8_quality, int8_size, times(verdict.int8_latency_ratio)),
         ("eager", "teacher PyTorch", "same", teacher_size, times(verdict.eager_latency_ratio)),
     )
     rows = [(*cells, *_latency(run, name), ratio) for name, *cells, ratio in head]
     linear, what_it_is = LINEAR_BASELINES[verdict.task]
-    rows.append((linear, percent(verdict.bow_baseline), *(NONE,) * 5))
+    rows.append((linear, _score(verdict, verdict.bow_baseline), *(NONE,) * 5))
     return Table(
         title="Measured",
         columns=("model", verdict.metric, "size", "p50", "p90", "p99", "faster by"),
@@ -164,7 +174,7 @@ def runtimes(run: Run) -> Table:
         (
             verdict.runtime,
             "PASS" if verdict.passed else "FAIL",
-            percent(verdict.artifact),
+            _score(verdict, verdict.artifact),
             points(verdict.drop),
             megabytes(verdict.model_size_bytes),
             milliseconds(verdict.latency_ms.p50),
@@ -204,12 +214,12 @@ def strength(verdict: Verdict) -> str:
     _, linear = LINEAR_BASELINES[verdict.task]
     if ahead <= 0:
         return (
-            f"The teacher is no stronger than {linear}: {percent(verdict.teacher)} against "
-            f"{percent(verdict.bow_baseline)}. A small drop against such a teacher proves little."
+            f"The teacher is no stronger than {linear}: {_score(verdict, verdict.teacher)} against "
+            f"{_score(verdict, verdict.bow_baseline)}. A small drop against such a teacher proves little."
         )
     return (
-        f"The teacher itself: {percent(verdict.teacher)}, {points(ahead)} above {linear} with "
-        f"{percent(verdict.bow_baseline)}."
+        f"The teacher itself: {_score(verdict, verdict.teacher)}, {points(ahead)} above {linear} with "
+        f"{_score(verdict, verdict.bow_baseline)}."
     )
 
 
@@ -217,10 +227,10 @@ def details(verdict: Verdict) -> Table:
     """Other measured values of the artifact."""
     rows = (
         *(
-            (f"{name}, teacher and artifact", f"{percent(teacher)} and {percent(artifact)}")
+            (f"{name}, teacher and artifact", f"{score(teacher, name)} and {score(artifact, name)}")
             for name, (teacher, artifact) in verdict.other_metrics.items()
         ),
-        ("agreement with the teacher", percent(verdict.agreement)),
+        ("agreement with the teacher", agreement(verdict.agreement, verdict.metric)),
         ("McNemar's p (exact)", NONE if verdict.mcnemar_p is None else f"{verdict.mcnemar_p:.3g}"),
         ("drop on validation rows, which decisions were made on", points(verdict.validation_drop)),
         ("everything the device loads", megabytes(verdict.size_bytes)),

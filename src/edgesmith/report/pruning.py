@@ -7,7 +7,7 @@ from itertools import groupby
 
 from edgesmith.records import CoupledGroup, CoupledModel, KeptUnits, Pruning
 from edgesmith.report.facts import NONE, Table
-from edgesmith.report.units import percent
+from edgesmith.report.units import agreement, percent
 
 _STAGES = {
     "before": "as it came",
@@ -113,7 +113,7 @@ def _stage_row(stage: str, pruning: Pruning) -> tuple[str, ...]:
         _STAGES[stage],
         f"{quality:.4f}",
         NONE if stage == "before" else f"{lost:.2f}",
-        percent(pruning.agreement[stage]),
+        agreement(pruning.agreement[stage], pruning.metric),
         NONE if seconds is None else f"{seconds:.1f}",
     )
 

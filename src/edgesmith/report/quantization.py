@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from edgesmith.records import NO_NUMBER, LayerPlan, PlanTrial, Quantization, Sensitivities
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.markdown import escape, render_table
-from edgesmith.report.units import counted, megabytes, nats, percent, points, times
+from edgesmith.report.units import agreement, counted, megabytes, nats, percent, points, times
 
 _INPUTS = {
     "static_int8": "INT8, range known beforehand",
@@ -102,7 +102,7 @@ def _result(found: Quantization) -> Table:
         rows=(
             (found.metric, f"{found.reference:.4f}", f"{found.quality:.4f}"),
             ("lost", NONE, f"{points(found.drop)} ({points(low)} to {points(high)})"),
-            ("same answers", NONE, percent(found.agreement)),
+            ("same answers", NONE, agreement(found.agreement, found.metric)),
             ("weights and graph", megabytes(found.baseline_bytes), megabytes(found.bytes)),
             ("smaller", NONE, times(found.baseline_bytes / found.bytes)),
             ("logits against PyTorch", NONE, sqnr),

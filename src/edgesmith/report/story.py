@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgesmith.records import StepRecord
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.load import VALIDATE_STEP, Run
-from edgesmith.report.units import counted, megabytes, milliseconds, percent, points
+from edgesmith.report.units import counted, megabytes, milliseconds, points, score
 
 TRIAL, BASELINE, SEED, GENERAL = "trial-", "baseline-", "seed-", "general-"
 """How the folders of a trial, of the teacher's own files, of a fine-tuned teacher and of a general stage start."""
@@ -161,7 +161,7 @@ def path(run: Run) -> Table:
         (
             stage.name,
             NONE if stage.size_bytes is None else megabytes(stage.size_bytes),
-            NONE if stage.quality is None else percent(stage.quality),
+            NONE if stage.quality is None else score(stage.quality, run.verdict.metric),
             NONE if stage.p50_ms is None else milliseconds(stage.p50_ms),
         )
         for stage in stages(run)

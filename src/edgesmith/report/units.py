@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from edgesmith.records import CORRELATIONS, METRICS_OF, SCORED_TASK
+
 
 def points(fraction: float) -> str:
     """0.0123 -> ``1.23 points``; a rounded zero has no sign."""
@@ -10,6 +12,19 @@ def points(fraction: float) -> str:
 
 def percent(fraction: float) -> str:
     return f"{100 * fraction:.2f} %"
+
+
+def score(value: float, metric: str) -> str:
+    """A metric's value: a correlation times 100, as GLUE's tables have it (``87.62``), any other in per cent.
+
+    The difference of two is in `points` in either case.
+    """
+    return f"{100 * value:.2f}" if metric in CORRELATIONS else percent(value)
+
+
+def agreement(value: float, metric: str) -> str:
+    """How far two models that are judged by a metric agree: the share of equal answers; of numbers, their correlation."""
+    return score(value, metric) if metric in METRICS_OF[SCORED_TASK] else percent(value)
 
 
 def megabytes(size_bytes: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgesmith.records import RowGroup, ScriptPieces, TextCoverage, Verdict
 from edgesmith.report.facts import Table
-from edgesmith.report.units import counted, percent, points
+from edgesmith.report.units import counted, percent, points, score
 
 
 def vocabulary(verdict: Verdict) -> Table:
@@ -36,7 +36,7 @@ def _row_group(rows: RowGroup | None, metric: str) -> str:
         return "no row"
     low, high = rows.drop_ci95
     return (
-        f"{metric}: teacher {percent(rows.teacher)}, artifact {percent(rows.artifact)}, drop {points(rows.drop)} "
+        f"{metric}: teacher {score(rows.teacher, metric)}, artifact {score(rows.artifact, metric)}, drop {points(rows.drop)} "
         f"(95 % interval {points(low)} to {points(high)}), {counted(rows.n, 'row')}"
     )
 

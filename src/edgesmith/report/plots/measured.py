@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from edgesmith.records import CORRELATIONS
 from edgesmith.report.facts import LINEAR_BASELINES, interval
 from edgesmith.report.load import Run
 from edgesmith.report.plots.rows import Row, draw_rows, row, tell
 from edgesmith.report.plots.svg import LIGHT, Plot, finish, mark_limit
-from edgesmith.report.units import milliseconds, percent, points
+from edgesmith.report.units import milliseconds, points, score
 
 _TIMED = {
     "artifact": ("artifact", "artifact"),
@@ -21,13 +24,15 @@ def accuracy(run: Run) -> Plot:
     """The metric of all models, with the interval of the drop beside the teacher, and the budget."""
     verdict, max_drop = run.verdict, run.recipe.budget.max_drop
     low, high = (100 * (verdict.teacher - end) for end in reversed(verdict.drop_ci95))
+    text = partial(score, metric=verdict.metric)
     rows = [
-        row("artifact", verdict.artifact, percent, "artifact"),
-        row("teacher FP32", verdict.teacher, percent, "teacher"),
-        row("teacher INT8", verdict.int8_baseline, percent, "int8"),
-        row(LINEAR_BASELINES[verdict.task][0], verdict.bow_baseline, percent, "rest"),
+        row("artifact", verdict.artifact, text, "artifact"),
+        row("teacher FP32", verdict.teacher, text, "teacher"),
+        row("teacher INT8", verdict.int8_baseline, text, "int8"),
+        row(LINEAR_BASELINES[verdict.task][0], verdict.bow_baseline, text, "rest"),
     ]
-    figure, axes = draw_rows(rows, f"{verdict.metric} on the test rows, %")
+    unit = "x 100" if verdict.metric in CORRELATIONS else "%"
+    figure, axes = draw_rows(rows, f"{verdict.metric} on the test rows, {unit}")
     limit = 100 * (verdict.teacher - max_drop)
     mark_limit(axes.axvline, limit)
     axes.axvline(100 * verdict.teacher, color=LIGHT["teacher"], linewidth=1)

@@ -13,7 +13,11 @@ from edgesmith.cli.talk import json_text, working
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The .onnx file to write; must not exist."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The .onnx file to write; must not exist.",
 )
 @talk_options
 def strings(bundle: Path, output: Path, as_json: bool, quiet: bool) -> None:

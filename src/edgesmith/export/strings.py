@@ -71,7 +71,12 @@ class _Nodes:
 
 
 def add_strings(
-    model: onnx.ModelProto, wordpiece: WordPiece, *, max_length: int, labels: Sequence[str], facts: Mapping[str, str]
+    model: onnx.ModelProto,
+    wordpiece: WordPiece,
+    *,
+    max_length: int,
+    labels: Sequence[str],
+    facts: Mapping[str, str],
 ) -> onnx.ModelProto:
     """A graph from one text to its label, around a classifier's own graph.
 
@@ -89,7 +94,9 @@ def add_strings(
     _check_model(model)
     nodes = _Nodes()
     ids = _input_ids(nodes, wordpiece, max_length)
-    mask = nodes.add("ConstantOfShape", nodes.add("Shape", ids), value=helper.make_tensor("", TensorProto.INT64, [1], [1]))
+    mask = nodes.add(
+        "ConstantOfShape", nodes.add("Shape", ids), value=helper.make_tensor("", TensorProto.INT64, [1], [1])
+    )
     for name, made in ((_IDS, ids), (_MASK, mask)):
         nodes.nodes.append(helper.make_node("Identity", [made], [name], _PREFIX + name))
     whole = onnx.ModelProto()
@@ -97,7 +104,10 @@ def add_strings(
     graph, before = whole.graph, len(nodes.nodes)
     label, probabilities, logits = OUTPUTS
     best = nodes.add("ArgMax", logits, axis=1, keepdims=0)
-    ends = {probabilities: nodes.add("Softmax", logits, axis=1), label: nodes.add("Gather", nodes.constant(labels), best)}
+    ends = {
+        probabilities: nodes.add("Softmax", logits, axis=1),
+        label: nodes.add("Gather", nodes.constant(labels), best),
+    }
     for name, made in ends.items():
         nodes.nodes.append(helper.make_node("Identity", [made], [name], _PREFIX + name))
     own = list(graph.node)
@@ -115,7 +125,9 @@ def add_strings(
 def tokenizer_graph(wordpiece: WordPiece, *, max_length: int) -> onnx.ModelProto:
     """The tokenizer's nodes alone: ``text``, string (1,), to ``input_ids``, int64 (1, S)."""
     nodes = _Nodes()
-    nodes.nodes.append(helper.make_node("Identity", [_input_ids(nodes, wordpiece, max_length)], [_IDS], _PREFIX + _IDS))
+    nodes.nodes.append(
+        helper.make_node("Identity", [_input_ids(nodes, wordpiece, max_length)], [_IDS], _PREFIX + _IDS)
+    )
     ids = helper.make_tensor_value_info(_IDS, TensorProto.INT64, [1, None])
     graph = helper.make_graph(nodes.nodes, "tokenizer", [_text()], [ids], nodes.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSETS[""])], ir_version=9)
@@ -143,7 +155,9 @@ def _check_model(model: onnx.ModelProto) -> None:
 
 def _finish(model: onnx.ModelProto, facts: Mapping[str, str]) -> None:
     present = {opset.domain for opset in model.opset_import}
-    model.opset_import.extend(helper.make_opsetid(*item) for item in _OPSETS.items() if item[0] not in present)
+    model.opset_import.extend(
+        helper.make_opsetid(*item) for item in _OPSETS.items() if item[0] not in present
+    )
     helper.set_model_props(model, {**{one.key: one.value for one in model.metadata_props}, **facts})
 
 
@@ -171,7 +185,9 @@ def _words(nodes: _Nodes, wordpiece: WordPiece, text: str) -> str:
         text = nodes.extension("StringRegexReplace", text, ideograph, spaced, global_replace=1)
     special = "".join(f"{re.escape(token)}|" for token in wordpiece.special)
     split = nodes.constant([f"({special}(?s:.))"])
-    kept = nodes.constant([f"({special}(?s:[^{wordpiece.dropped}]))" if wordpiece.dropped else f"({special}(?s:.))"])
+    kept = nodes.constant(
+        [f"({special}(?s:[^{wordpiece.dropped}]))" if wordpiece.dropped else f"({special}(?s:.))"]
+    )
     characters = nodes.extension("StringRegexSplitWithOffsets", text, split, kept, outputs=4)
     letters = nodes.add(
         "LabelEncoder",
@@ -183,13 +199,17 @@ def _words(nodes: _Nodes, wordpiece: WordPiece, text: str) -> str:
     )
     joined = nodes.extension("StringJoin", letters, nodes.constant([""]), nodes.constant([0]))  # (1,)
     words = nodes.add("Squeeze", nodes.add("StringSplit", joined, outputs=2), nodes.constant([0]))  # (W,)
-    is_long = nodes.add("Greater", nodes.extension("StringLength", words), nodes.constant([wordpiece.longest]))
+    is_long = nodes.add(
+        "Greater", nodes.extension("StringLength", words), nodes.constant([wordpiece.longest])
+    )
     return nodes.add("Where", is_long, nodes.constant([wordpiece.unknown]), words)
 
 
 def _pieces(nodes: _Nodes, wordpiece: WordPiece, words: str) -> str:
     """(P,): ids of the pieces of all words, the mark between them."""
-    marked = nodes.extension("StringJoin", words, nodes.constant([f" {wordpiece.mark} "]), nodes.constant([0]))
+    marked = nodes.extension(
+        "StringJoin", words, nodes.constant([f" {wordpiece.mark} "]), nodes.constant([0])
+    )
     ours = dict.fromkeys(("sep_token", "pad_token", "cls_token", "mask_token"), wordpiece.mark)
     ids = nodes.extension(
         "BertTokenizer",

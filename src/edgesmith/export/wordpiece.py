@@ -179,7 +179,9 @@ def _check_order(added: dict[str, str], letters: set[str], path: Path) -> None:
     """Decomposing puts marks that follow one another in an order of its own; a graph does not."""
     marks = [c for c in letters if unicodedata.combining(c) and added.get(c) == c]
     if added["\u00e9"] != "\u00e9" and marks:
-        raise _refusal(path, f"it decomposes characters and keeps the mark U+{ord(marks[0]):04X}, in an order of its own")
+        raise _refusal(
+            path, f"it decomposes characters and keeps the mark U+{ord(marks[0]):04X}, in an order of its own"
+        )
 
 
 def _ranges(characters: Iterable[str], harmless: dict[str, str] | None = None) -> list[tuple[int, int]]:
@@ -209,5 +211,7 @@ def _around(tokenizer: Any, path: Path) -> tuple[int, int]:
     tokenizer.no_truncation()
     empty, one = tokenizer.encode("").ids, tokenizer.encode("a").ids
     if len(empty) != 2 or len(one) != 3 or [one[0], one[-1]] != empty:
-        raise _refusal(path, f"it puts {len(empty)} special tokens around a text; allowed: one before and one after it")
+        raise _refusal(
+            path, f"it puts {len(empty)} special tokens around a text; allowed: one before and one after it"
+        )
     return empty[0], empty[1]

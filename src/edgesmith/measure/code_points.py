@@ -28,8 +28,10 @@ class CodePoints:
     examples: tuple[str, ...]
 
 
-def sweep(reference: Tokenize, candidate: Tokenize, characters: Sequence[str], progress: Progress) -> CodePoints:
-    """Compares two tokenizers on texts that hold each character as a word, within one, at its start and at its end.
+def sweep(
+    reference: Tokenize, candidate: Tokenize, characters: Sequence[str], progress: Progress
+) -> CodePoints:
+    """Compares two tokenizers on texts that hold each character alone, inside a word and twice in a row.
 
     Args:
         reference, candidate: text -> all its ids, none cut off.
@@ -47,7 +49,7 @@ def sweep(reference: Tokenize, candidate: Tokenize, characters: Sequence[str], p
 
 
 def _different(reference: Tokenize, candidate: Tokenize, characters: Sequence[str]) -> list[str]:
-    text = " ".join(f"{c} it{c}is {c}so {c}{c} no{c}" for c in characters)
+    text = " ".join(f"{c} it{c}is {c}{c}" for c in characters)
     if reference(text) == candidate(text):
         return []
     if len(characters) == 1:

@@ -104,7 +104,9 @@ def write_strings(folder: Path, path: Path, progress: Progress) -> StringsRecord
 def _check_path(path: Path) -> None:
     if path.suffix != ".onnx" or path.exists():
         why = "exists" if path.exists() else "does not end in .onnx"
-        raise RecipeError(f"{path} {why}; give a new file with -o, such as {path.with_suffix('.strings.onnx')}.")
+        raise RecipeError(
+            f"{path} {why}; give a new file with -o, such as {path.with_suffix('.strings.onnx')}."
+        )
 
 
 def _check_bundle(bundle: Bundle) -> None:
@@ -155,9 +157,7 @@ def sample_texts(special: tuple[str, ...], max_length: int) -> Iterator[str]:
     yield from ("a" * 101, "é" * 100, "lone\u0301 mark", "\u200bzero\u200dwidth\ufeff", "emoji 😀👩‍🚀 here")
 
 
-def _compare_answers(
-    bundle: Bundle, graph: bytes, special: tuple[str, ...]
-) -> tuple[int, float]:
+def _compare_answers(bundle: Bundle, graph: bytes, special: tuple[str, ...]) -> tuple[int, float]:
     """How many texts, and the largest difference of a logit."""
     label, _, logits = OUTPUTS
     texts = list(sample_texts(special, bundle.manifest.max_length))
@@ -172,5 +172,7 @@ def _compare_answers(
     names = bundle.manifest.labels
     for text, one in zip(texts, found, strict=True):
         if one[label][0] != names[int(one[logits].argmax())]:
-            raise ParityError(f"the graph's label of {text!a:.100} is {one[label][0]!r}, not that of its largest logit.")
+            raise ParityError(
+                f"the graph's label of {text!a:.100} is {one[label][0]!r}, not that of its largest logit."
+            )
     return len(texts), parity.max_abs_error

@@ -33,7 +33,9 @@ class StringsSession:
         options = onnxruntime.SessionOptions()
         options.register_custom_ops_library(get_library_path())
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        options.log_severity_level = 4  # a text that is refused is an exception, not a line on the terminal as well
+        options.log_severity_level = (
+            4  # a text that is refused is an exception, not a line on the terminal as well
+        )
         self._errors = onnxruntime_errors(onnxruntime)
         source = model if isinstance(model, bytes) else str(model)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,26 +25,31 @@ from edgesmith.runtime.text import TextEncoder
 pytest.importorskip("onnxruntime_extensions", reason="the extra `strings` is not installed")
 
 from edgesmith.export.strings import add_strings, tokenizer_graph
-from edgesmith.export.wordpiece import read_wordpiece
+from edgesmith.export.wordpiece import WordPiece, read_wordpiece
 
 MAX_LENGTH = 24
 TEXTS = (
     *UNICODE_TEXTS,
     "it's a charming and often affecting journey .",
     "Dezactivează protocoalele standard și intră în modul",
-    "İstanbul ıssız Straße Ərəb ŁÓDŹ ĳ ﬁ ſ ǅ Ⅷ",
+    "İstanbul \u0131ss\u0131z Straße Ərəb ŁÓDŹ ĳ ﬁ \u017f ǅ Ⅷ",
     "a\u0301\u0323b combining\u0489 marks, \u0e01\u0e33 and \u0939\u093f\u0928\u094d\u0926\u0940",
     "zero\u200bwidth\u200djoiner\ufeff soft\u00adhyphen \u202eoverride",
     "control\x01\x7f\x85 characters\ufffd",
-    "[sep] [SE\u200bP] up[SEP]down [MASK][UNK] [[CLS]] ［SEP］",
+    "[sep] [SE\u200bP] up[SEP]down [MASK][UNK] [[CLS]] \uff3bSEP\uff3d",
     "hello☃world snow☃ ☃ \ua66e",
     "\ua000 \ua001 \ua002 in\ua000side",
     "한국어 각 힣 ㄱ",
-    "𠀀 𝐛𝐨𝐥𝐝 🇩🇪 ",
+    "𠀀 \U0001d41b\U0001d428\U0001d425\U0001d41d 🇩🇪 ",
     "a" * 99 + " " + "b" * 100 + " " + "c" * 101,
     "é" * 100 + " " + "e\u0301" * 101,
     "...!?# ##ing $1,000.00 `x` ^y^ ~z~ a_b",
 )
+
+
+@cache
+def minilm_wordpiece() -> WordPiece:
+    return read_wordpiece(minilm_folder() / "tokenizer.json")
 
 
 def pangram_ids() -> list[list[int]]:
@@ -93,11 +99,10 @@ def sparse(folder: Path, **changes: object) -> Path:
 class Both:
     """The tokenizer of a file, and the graph made from it."""
 
-    def __init__(self, path: Path, max_length: int = 10_000) -> None:
+    def __init__(self, path: Path, max_length: int = 10_000, wordpiece: WordPiece | None = None) -> None:
+        wordpiece = wordpiece or read_wordpiece(path)
         self.encoder = TextEncoder(path, max_length)
-        self.session = StringsSession(
-            tokenizer_graph(read_wordpiece(path), max_length=max_length).SerializeToString()
-        )
+        self.session = StringsSession(tokenizer_graph(wordpiece, max_length=max_length).SerializeToString())
 
     def reference(self, text: str) -> list[int]:
         return list(self.encoder.encode([text])["input_ids"][0].tolist())
@@ -148,7 +153,7 @@ def test_a_word_that_cannot_be_written_to_its_end_is_one_unknown_token(tmp_path:
 
 @pytest.mark.parametrize("words", [MAX_LENGTH - 3, MAX_LENGTH - 2, MAX_LENGTH - 1, 5 * MAX_LENGTH])
 def test_long_texts_are_cut_before_the_last_token(words: int) -> None:
-    both = Both(minilm_folder() / "tokenizer.json", MAX_LENGTH)
+    both = Both(minilm_folder() / "tokenizer.json", MAX_LENGTH, minilm_wordpiece())
     found = both.graph("word " * words)
     assert found == both.reference("word " * words)
     assert len(found) == min(words + 2, MAX_LENGTH)
@@ -166,7 +171,9 @@ def test_a_lone_surrogate_is_refused(both: Both) -> None:
         both.graph("a\ud800b")
 
 
-@pytest.mark.parametrize("content", [b"a\xffb", b"\xed\xa0\x80", b"caf\xc3"])
+@pytest.mark.parametrize(
+    "content", [b"a\xffb", b"\xed\xa0\x80", b"caf\xc3", b"\xc0\x80", b"\xf4\x90\x80\x80"]
+)
 def test_bytes_that_are_no_utf8_are_refused(tmp_path: Path, content: bytes) -> None:
     """They cannot come from Python; a constant in place of the input stands for a program in C++."""
     graph = tokenizer_graph(read_wordpiece(sparse(tmp_path)), max_length=MAX_LENGTH)
@@ -186,9 +193,7 @@ def test_bytes_that_are_no_utf8_are_refused(tmp_path: Path, content: bytes) -> N
 
 def whole_graph(**changes: object) -> onnx.ModelProto:
     arguments = {"max_length": MAX_LENGTH, "labels": ("negative", "positive"), "facts": {"made": "here"}}
-    return add_strings(
-        mean_model(), read_wordpiece(minilm_folder() / "tokenizer.json"), **{**arguments, **changes}
-    )
+    return add_strings(mean_model(), minilm_wordpiece(), **{**arguments, **changes})
 
 
 def test_graph_gives_label_probabilities_and_logits() -> None:
@@ -217,18 +222,16 @@ def test_a_model_of_pairs_is_refused() -> None:
     with pytest.raises(
         UnsupportedError, match=r"takes attention_mask, input_ids, token_type_ids.*single texts"
     ):
-        add_strings(
-            model, read_wordpiece(minilm_folder() / "tokenizer.json"), max_length=8, labels="ab", facts={}
-        )
+        add_strings(model, minilm_wordpiece(), max_length=8, labels="ab", facts={})
 
 
 def test_a_model_without_strings_in_its_opset_is_refused() -> None:
     model = mean_model()
     model.opset_import[0].version = 17
-    with pytest.raises(UnsupportedError, match="opset 17; strings need 20 or newer. Export the model again"):
-        add_strings(
-            model, read_wordpiece(minilm_folder() / "tokenizer.json"), max_length=8, labels="ab", facts={}
-        )
+    with pytest.raises(
+        UnsupportedError, match=r"opset 17; strings need 20 or newer\. Export the model again"
+    ):
+        add_strings(model, minilm_wordpiece(), max_length=8, labels="ab", facts={})
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -256,7 +259,7 @@ def test_added_tokens_with_rules_of_their_own_are_refused(
     data["added_tokens"].append({**plain, **({rule: True} if rule else {})})
     data["model"]["vocab"][token] = data["model"]["vocab"].pop("[unused0]")
     (tmp_path / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(UnsupportedError, match="the added token .* has rules of its own"):
+    with pytest.raises(UnsupportedError, match=r"the added token .* has rules of its own"):
         read_wordpiece(tmp_path / "tokenizer.json")
 
 

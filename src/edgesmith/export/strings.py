@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -173,7 +172,7 @@ def _input_ids(nodes: _Nodes, wordpiece: WordPiece, max_length: int) -> str:
 
 def _refused(nodes: _Nodes) -> str:
     """The text itself, (1,); a text that must not be read asks for what lies beyond the end, which is an error."""
-    is_text = nodes.add("RegexFullMatch", INPUT, pattern=r"(?s)[^\x00]*")
+    is_text = nodes.add("RegexFullMatch", INPUT, pattern=r"(?s)[^\x00\x{D800}-\x{DFFF}]*")
     place = nodes.add("Cast", nodes.add("Not", is_text), to=TensorProto.INT64)
     return nodes.add("Gather", INPUT, place, name=REFUSAL)
 

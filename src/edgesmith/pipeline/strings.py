@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from edgesmith import __version__
 from edgesmith.errors import ParityError, RecipeError, UnsupportedError
@@ -76,6 +75,8 @@ def write_strings(folder: Path, path: Path, progress: Progress) -> StringsRecord
     manifest = bundle.manifest
     _check_bundle(bundle)
     writer = exporter("strings")
+    import onnx
+
     progress.say(f"reading what {bundle.tokenizer_path.name} does to each of Unicode's characters")
     wordpiece = read_wordpiece(bundle.tokenizer_path)
     compared = _compare_tokens(bundle, wordpiece, writer, progress)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from click.testing import CliRunner, Result
+from fixtures_pipeline import FinishedRun
 from fixtures_text import UNICODE_TEXTS, write_question_bundle, write_small_bundle
 
 from edgesmith.cli import main
@@ -64,6 +65,18 @@ def test_the_file_answers_as_the_bundle_does(bundle: Path, tmp_path: Path) -> No
     manifest = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
     assert (facts["bundle_manifest_sha256"], facts["batch"]) == (manifest, "1")
     assert facts["onnxruntime_extensions"]
+
+
+def test_a_compressed_model_of_int8_with_a_trimmed_vocabulary_answers_alike(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    folder = finished.path / finished.verdict.bundle
+    found = strings.write_strings(folder, tmp_path / "model.onnx", SilentProgress())
+    assert found.code_points.different == 0 and found.max_abs_error <= strings.TOLERANCE
+    session = StringsSession(tmp_path / "model.onnx")
+    with load_bundle(folder) as predictor:
+        for text in UNICODE_TEXTS:
+            np.testing.assert_allclose(session.run(text)["logits"], predictor.logits(text), atol=1e-5)
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime_extensions
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edgesmith.errors import UnsupportedError
@@ -57,15 +56,12 @@ class _Nodes:
     def extension(self, operator: str, *inputs: str, outputs: int = 1, **attributes: Any) -> str:
         return self.add(operator, *inputs, outputs=outputs, domain=_CONTRIB, **attributes)
 
-    def constant(self, value: NDArray[Any] | Sequence[int] | Sequence[str]) -> str:
+    def constant(self, values: Sequence[int] | Sequence[str]) -> str:
         """Adds a constant of one axis: int64, or text."""
         name = f"{_PREFIX}constant_{len(self.constants)}"
-        if len(value) and isinstance(value[0], str):
-            texts = [text.encode("utf-8") for text in value]
-            tensor = helper.make_tensor(name, TensorProto.STRING, [len(texts)], texts)
-        else:
-            tensor = numpy_helper.from_array(np.asarray(value, np.int64), name)
-        self.constants.append(tensor)
+        is_text = isinstance(values[0], str)
+        array = np.asarray(values, object if is_text else np.int64)
+        self.constants.append(numpy_helper.from_array(array, name))
         return name
 
 

@@ -23,8 +23,8 @@ LONGEST_WORD = 200
 """Characters that `BertTokenizer` of onnxruntime-extensions 0.15.2 takes in a word; no attribute changes it."""
 
 _RANGE = 64
-"""Neighbours from this many on are a range in a pattern; fewer are rows of the table. 388 ranges would be slow, and
-219,000 rows large; these are 9 ranges and 7,000 rows."""
+"""Neighbours from this many on are a range in a pattern, fewer are rows of the table: with BERT's uncased vocabulary 13
+ranges and 5,569 rows; without ranges some 220,000 rows, with ranges of any length 676 of them."""
 
 _BLOCK = 256
 """Characters that are asked together: where they come back as they were, as most do, each adds itself."""

@@ -76,7 +76,7 @@ def mean_model() -> onnx.ModelProto:
     constants = {**weights(), "last": np.array([-1]), "sequence_axis": np.array([1])}
     tensors = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "mean", tokens, [logits], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
 
 
 def bundle_contents() -> dict[str, object]:

@@ -25,6 +25,7 @@ COMMANDS = [
     "plan",
     "report",
     "evaluate",
+    "strings",
     "targets",
     "analyze",
     "recommend",

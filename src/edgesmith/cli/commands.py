@@ -21,6 +21,7 @@ from edgesmith.cli.options import (
 )
 from edgesmith.cli.prune import prune
 from edgesmith.cli.quantize import quantize, sensitivity
+from edgesmith.cli.strings import strings
 from edgesmith.cli.talk import json_text, working
 from edgesmith.cli.targets import targets
 from edgesmith.cli.zoo import compare, models
@@ -239,6 +240,7 @@ main.add_command(compare)
 main.add_command(prune)
 main.add_command(sensitivity)
 main.add_command(quantize)
+main.add_command(strings)
 
 
 def _show_matrix(as_json: bool) -> None:

@@ -32,9 +32,9 @@ class OnnxRuntimeSession:
     def __init__(
         self, model_path: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
     ) -> None:
-        onnxruntime = _import_onnxruntime()
+        onnxruntime = import_onnxruntime()
         self._model_path = model_path
-        self._errors = _errors(onnxruntime)
+        self._errors = onnxruntime_errors(onnxruntime)
         options = _session_options(onnxruntime, threads, settings or {})
         try:
             self._session = onnxruntime.InferenceSession(
@@ -70,7 +70,8 @@ class OnnxRuntimeSession:
         return np.asarray(logits, np.float32)
 
 
-def _import_onnxruntime() -> Any:
+def import_onnxruntime() -> Any:
+    """The library, or `MissingExtraError`."""
     try:
         import onnxruntime
     except ModuleNotFoundError:
@@ -78,7 +79,7 @@ def _import_onnxruntime() -> Any:
     return onnxruntime
 
 
-def _errors(onnxruntime: Any) -> tuple[type[Exception], ...]:
+def onnxruntime_errors(onnxruntime: Any) -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises; its errors have no common root below `Exception`."""
     state = onnxruntime.capi.onnxruntime_pybind11_state
     return (

@@ -21,13 +21,14 @@ from table import write_table
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("SST2_DATA", ROOT.parent / "shared" / "data" / "glue" / "SST-2"))
-SEED = 2
-"""Not 0: a rule of the search was set after its dev rows had been read. Nor 1, whose recovery lost 1.58 points (LOG.md)."""
+SEED = 3
+"""A fresh one: dev had been read for the seeds before when the settings changed (LOG.md)."""
 
 SETTINGS = (
     "finetune.epochs=3",
     "finetune.batch_size=64",
     "finetune.learning_rate=7e-5",
+    "finetune.consistency_weight=1.0",
     "distill.batch_size=64",
     "distill.epochs=0.25",
     "distill.learning_rate=3e-4",

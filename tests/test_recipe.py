@@ -101,6 +101,7 @@ def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:
         (TrainingConfig, {"evaluations": 0}, "evaluations is 0"),
         (TrainingConfig, {"patience": 0}, "patience is 0; allowed: 1 or more evaluations, or null"),
         (FinetuneConfig, {"restarts": 0}, "restarts is 0"),
+        (FinetuneConfig, {"consistency_weight": -1.0}, "consistency_weight is -1.0; allowed: 0 or more"),
         (DistillConfig, {"temperature": 0.0}, "temperature is 0.0"),
         (DistillConfig, {"hard_label_weight": 1.1}, "hard_label_weight is 1.1"),
         (DistillConfig, {"hidden_weight": -1.0}, "hidden_weight is -1.0"),

@@ -10,6 +10,7 @@ import torch
 
 from edgesmith.compress.losses import (
     attention_loss,
+    consistency_loss,
     hidden_state_loss,
     log_relations,
     regression_loss,
@@ -74,6 +75,23 @@ def test_a_target_that_is_not_known_does_not_matter():
     other = targets + torch.tensor([0.0, 1e3])
     expected = regression_loss(student, teacher, targets, known, config)
     assert torch.equal(regression_loss(student, teacher, other, known, config), expected)
+
+
+# ---- two passes
+
+
+def test_consistency_loss_is_the_mean_of_both_divergences():
+    first, second = drawn(4, 3, seed=0), drawn(4, 3, seed=1)
+    total = 0.0
+    for a, b in zip(first, second, strict=True):
+        p, q = softmax(a), softmax(b)
+        total += 0.5 * float(sum(p * np.log(p / q))) + 0.5 * float(sum(q * np.log(q / p)))
+    assert float(consistency_loss(*tensors(first, second))) == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_consistency_loss_of_scores_is_a_squared_difference():
+    first, second = drawn(4, 1, seed=0), drawn(4, 1, seed=1)
+    assert float(consistency_loss(*tensors(first, second))) == pytest.approx(np.mean((first - second) ** 2))
 
 
 # ---- hidden states

@@ -7,9 +7,18 @@ import torch
 from fixtures_models import tiny_compact, toy_rows
 
 from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.training import _best, _LengthGroupedEpochs, hard_label_loss, kept_score, train
+from edgesmith.compress.losses import consistency_loss
+from edgesmith.compress.training import (
+    ConsistentLabels,
+    _best,
+    _LengthGroupedEpochs,
+    hard_label_loss,
+    kept_score,
+    train,
+)
 from edgesmith.data.examples import IGNORED_LABEL
 from edgesmith.errors import StepError
+from edgesmith.models.compact import label_loss
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
 from edgesmith.runtime.judge import ACCURACY
@@ -74,6 +83,22 @@ def run(folder, progress=None, *, seed=0, loss=hard_label_loss, config=CONFIG, d
 
 def accuracy_of(model, rows) -> float:
     return float((predict_logits(model, rows).argmax(-1) == torch.tensor(rows.labels)).float().mean())
+
+
+def test_two_passes_differ_by_their_dropout_alone():
+    rows = toy_rows(12, seed=1)
+    batch = rows.collate([rows[index] for index in range(12)])
+    for dropout in (0.0, 0.5):
+        model = tiny_compact(type_vocab_size=0, hidden_dropout_prob=dropout).train()
+        torch.manual_seed(0)
+        alone, output = ConsistentLabels(0.0)(model, batch)
+        torch.manual_seed(0)
+        total, _ = ConsistentLabels(3.0)(model, batch)
+        first, second = output.logits.chunk(2)
+        torch.testing.assert_close(total, alone + 3 * consistency_loss(first, second))
+        assert (total > alone) == bool(dropout)  # without dropout both passes are the same
+        whole = (label_loss(first, batch["labels"]) + label_loss(second, batch["labels"])) / 2
+        torch.testing.assert_close(alone, whole)
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,19 @@ def regression_loss(
     return (1 - config.hard_label_weight) * soft + config.hard_label_weight * hard
 
 
+def consistency_loss(first: Tensor, second: Tensor) -> Tensor:
+    """How far two passes over the same rows lie apart: mean of the KL divergences both ways (R-Drop, arXiv:2106.14448,
+    equation 2); for a single output the mean squared difference.
+
+    Args:
+        first, second: logits (B, labels).
+    """
+    if first.shape[-1] == 1:
+        return F.mse_loss(first, second)
+    one, other = F.log_softmax(first, dim=-1), F.log_softmax(second, dim=-1)
+    return ((one.exp() - other.exp()) * (one - other)).sum(dim=-1).mean() / 2
+
+
 def hidden_state_loss(
     student: Sequence[Tensor], teacher: Sequence[Tensor], mask: Tensor, *, normalise: bool = False
 ) -> Tensor:

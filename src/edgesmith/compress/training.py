@@ -30,6 +30,7 @@ from transformers import (
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from edgesmith.compress.losses import consistency_loss
 from edgesmith.data.encoding import EncodedRows, choices, model_inputs
 from edgesmith.errors import StepError
 from edgesmith.models.compact import label_loss
@@ -76,6 +77,24 @@ def hard_label_loss(model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor,
     """`label_loss` of the model's logits."""
     output = model(**model_inputs(batch))
     return label_loss(choices(output.logits, batch), choices(batch["labels"], batch)), output
+
+
+class ConsistentLabels:
+    """`label_loss` of two passes over a batch whose dropout differs, and how far they lie apart (R-Drop, arXiv:2106.14448).
+
+    Args:
+        weight: of `consistency_loss`, beside the mean of the passes' losses: half of the paper's alpha, which weighs it
+            beside their sum.
+    """
+
+    def __init__(self, weight: float) -> None:
+        self._weight = weight
+
+    def __call__(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        twice = {name: torch.cat([value, value]) for name, value in batch.items()}
+        loss, output = hard_label_loss(model, twice)
+        first, second = (choices(half.float(), batch) for half in output.logits.chunk(2))
+        return loss + self._weight * consistency_loss(first, second), output
 
 
 def train(

@@ -15,7 +15,7 @@ from edgesmith.compress.gates import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.structure import keep_layers
-from edgesmith.compress.training import TrainingResult, train
+from edgesmith.compress.training import ConsistentLabels, TrainingResult, hard_label_loss, train
 from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.bench import LOGITS, MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
@@ -34,16 +34,18 @@ PROBE: CandidateName = "small"
 
 def finetune(bench: Workbench, seed: int, folder: Path) -> StepResult:
     """Gives a model without a head the task's: the result is a teacher."""
-    model = copy.deepcopy(bench.model)
+    model, config = copy.deepcopy(bench.model), bench.recipe.finetune
+    weight = config.consistency_weight
     result = train(
         model,
         bench.train_rows,
         bench.validation_rows,
-        bench.recipe.finetune,
+        config,
         folder=folder / "checkpoints",
         seed=seed,
         progress=bench.progress,
         title="fine-tuning the teacher",
+        loss=ConsistentLabels(weight) if weight else hard_label_loss,
         judge=bench.judge,
     )
     bench.modality.save(model, folder / MODEL_FOLDER)

@@ -191,9 +191,8 @@ def _name_operators(file: Any, model: nn.Module) -> None:
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
-                shape = (
-                    () if weight.shape is None else tuple(weight.shape[-2:])
-                )  # a sum's has a batch before it
+                is_constant = file.buffers[weight.buffer].data is not None
+                shape = tuple(weight.shape[-2:]) if is_constant else ()  # a sum's table has a batch before it
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
                 owner = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), None)
                 if owner is not None:

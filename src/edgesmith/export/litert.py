@@ -131,9 +131,11 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
             work.quantize().export_model(str(path), overwrite=True)
     else:  # nothing to quantize is an error there
         shutil.copyfile(graph_path, path)
-    _halve_sums(path, plan)
-    stored = read_back(path, plan)
     file = flatbuffer_utils.read_model(str(path))
+    for entry in plan.layers:
+        if entry.weight == "fp16":
+            _halve_sum(file, entry.layer)
+    stored = _read_back(file, path, plan)
     _slim(file)
     flatbuffer_utils.write_model(file, str(path))
     return Artifact(path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored)
@@ -149,7 +151,10 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
         ExportError: the file does not hold what the plan says, down to what shares a scale and how inputs arrive; every
             difference is named.
     """
-    file = flatbuffer_utils.read_model(str(path))
+    return _read_back(flatbuffer_utils.read_model(str(path)), path, plan)
+
+
+def _read_back(file: Any, path: Path, plan: Plan) -> dict[str, str]:
     stored = {entry.layer: _stored_schemes(file, entry.layer) for entry in plan.layers}
     return check_schemes(path, plan, stored)
 
@@ -253,17 +258,14 @@ def _operators_of(file: Any, layer: str) -> Iterator[tuple[Any, int, Any]]:
                 yield subgraph, place, operator
 
 
-def _halve_sums(path: Path, plan: Plan) -> None:
-    """Stores what is added whole as FP16, where the plan says so."""
-    file = flatbuffer_utils.read_model(str(path))
-    for layer in (entry.layer for entry in plan.layers if entry.weight == "fp16"):
-        for subgraph, place, operator in list(_operators_of(file, layer)):
-            if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) == _SUM:
-                table = operator.inputs[1]
-                values = np.frombuffer(bytes(file.buffers[subgraph.tensors[table].buffer].data), np.float32)
-                halves = NonLinearQuantParams(16, as_fp16(values, layer))
-                insert_dequant(TransformationInput(table, file, subgraph, -1, [place], halves))
-    flatbuffer_utils.write_model(file, str(path))
+def _halve_sum(file: Any, layer: str) -> None:
+    """Stores a table that is added whole as FP16; one that is looked up is left to the quantizer."""
+    for subgraph, place, operator in list(_operators_of(file, layer)):
+        if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) == _SUM:
+            table = operator.inputs[1]
+            values = np.frombuffer(bytes(file.buffers[subgraph.tensors[table].buffer].data), np.float32)
+            halves = NonLinearQuantParams(16, as_fp16(values, layer))
+            insert_dequant(TransformationInput(table, file, subgraph, -1, [place], halves))
 
 
 def _stored_schemes(file: Any, layer: str) -> list[Scheme]:

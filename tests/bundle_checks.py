@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,25 @@ from edgesmith.errors import BundleError
 from edgesmith.runtime import load_bundle, open_bundle
 
 THREADS, CALLS = 4, 5
+
+
+def link_packages(folder: Path, names: Sequence[str]) -> Path:
+    """A folder that holds links to some installed packages, and nothing else."""
+    for name in names:
+        found = next((place / name for place in map(Path, sys.path) if (place / name).exists()), None)
+        if found is not None:
+            (folder / name).symlink_to(found)
+    return folder
+
+
+def run_alone(
+    packages: Path, bundle: Path, *arguments: str, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """``run.py`` of a bundle in a Python that sees a folder of packages and its own library alone."""
+    start = f"import runpy, sys; sys.path.append({str(packages)!r}); del sys.argv[0]; "
+    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", start, str(bundle / "run.py"), *arguments]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", **options)
 
 
 def check_threads(answer: Callable[[Any], Any], inputs: Sequence[Any]) -> None:

@@ -61,14 +61,14 @@ def tiny_vit(seed: int = 0, **changes: object) -> ViTForImageClassification:
     return _seasoned(ViTForImageClassification(ViTConfig(**SIZES | {"intermediate_size": 48} | changes)))
 
 
-def tiny_deit(seed: int = 0) -> DeiTForImageClassification:
+def tiny_deit(seed: int = 0, **changes: object) -> DeiTForImageClassification:
     set_seed(seed)
-    return _seasoned(DeiTForImageClassification(DeiTConfig(**SIZES, intermediate_size=48)))
+    return _seasoned(DeiTForImageClassification(DeiTConfig(**SIZES | {"intermediate_size": 48} | changes)))
 
 
-def tiny_dinov2(seed: int = 0) -> Dinov2ForImageClassification:
+def tiny_dinov2(seed: int = 0, **changes: object) -> Dinov2ForImageClassification:
     set_seed(seed)
-    return _seasoned(Dinov2ForImageClassification(Dinov2Config(**SIZES, mlp_ratio=2)))
+    return _seasoned(Dinov2ForImageClassification(Dinov2Config(**SIZES | {"mlp_ratio": 2} | changes)))
 
 
 def tiny_compact_vit(seed: int = 0, **changes: object) -> CompactVitForImageClassification:

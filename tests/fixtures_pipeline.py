@@ -8,7 +8,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -103,6 +103,20 @@ def predictions(run: Path, runtime: str = "onnxruntime") -> list[dict[str, str]]
     """Rows of the test split with both answers."""
     with open(run / "06-validate" / f"predictions-{runtime}.csv", encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+def add_litert(finished: FinishedRun, scratch: Path) -> FinishedRun:
+    """A copy of a run that went on to LiteRT, with LiteRT's own verdict: nothing is trained again."""
+    pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
+    path, heard = Path(shutil.copytree(finished.path, scratch / "run")), Listener()
+    recipe = replace(finished.recipe, runtimes=("onnxruntime", "litert"))
+    first = compress(recipe, path, heard)
+    assert heard.done[0].startswith("04-quantize/")
+    verdicts = {verdict.runtime: verdict for verdict in (first, *first.alternatives)}
+    assert set(verdicts) == {"onnxruntime", "litert"}
+    assert verdicts["onnxruntime"].artifact == finished.verdict.artifact
+    assert first.passed, (first.failed_budgets, first.failed_guards)
+    return FinishedRun(recipe, path, verdicts["litert"], heard)
 
 
 def essence(verdict: Verdict) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""A vision transformer as ONNX, and the run.py of a bundle that labels images."""
+"""A vision transformer as a file of every runtime, and the run.py of a bundle that labels images."""
 
 from __future__ import annotations
 
@@ -7,19 +7,29 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
-from bundle_checks import check_every_file, check_moved_and_read_only, check_threads
-from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_dinov2, tiny_vit
+from bundle_checks import (
+    check_every_file,
+    check_moved_and_read_only,
+    check_threads,
+    link_packages,
+    run_alone,
+)
+from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_deit, tiny_dinov2, tiny_vit
+from fixtures_models import entries_of
 
-from edgesmith.compress.quantize import plan_layer, quantizable_layers
+from edgesmith.compress.quantize import is_small_table, plan_layer, quantizable_layers, uniform_plan
+from edgesmith.errors import BundleError, ExportError
 from edgesmith.export.artifact import Artifact
 from edgesmith.export.bundle import write_bundle
 from edgesmith.export.onnxruntime import export_graph, lower
 from edgesmith.export.run_script import IMAGE_MODULES, run_script
 from edgesmith.records import ImagePreprocessing, Plan, model_files
 from edgesmith.runtime import OnnxRuntimeSession, load_bundle
+from edgesmith.runtime.litert import LiteRTSession
 
 pytest.importorskip("PIL", reason="the extra `vision` is not installed")
 import PIL.Image
@@ -63,7 +73,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 def write(exported: Exported, artifact: Artifact, runtime: str) -> Path:
     """A bundle beside the graph."""
     assert artifact.stored == {entry.layer: entry.weight for entry in exported.plan.layers}
-    assert [(spec.name, spec.shape) for spec in artifact.inputs] == [("pixel_values", ("batch", 3, 16, 12))]
+    assert [(spec.name, spec.shape[1:]) for spec in artifact.inputs] == [("pixel_values", (3, 16, 12))]
     folder = exported.graph.parent / runtime
     write_bundle(
         folder,
@@ -101,6 +111,27 @@ def bundle_for_openvino(exported: Exported) -> Path:
 
 
 @pytest.fixture(scope="module")
+def litert() -> ModuleType:
+    pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
+    from edgesmith.export import litert
+
+    return litert
+
+
+@pytest.fixture(scope="module")
+def graph_for_litert(exported: Exported, litert: ModuleType) -> Path:
+    graph = exported.graph.with_name("graph.tflite")
+    litert.export_graph(tiny_compact_vit(), graph, max_length=25, pairs=False)
+    return graph
+
+
+@pytest.fixture(scope="module")
+def bundle_for_litert(exported: Exported, graph_for_litert: Path, litert: ModuleType) -> Path:
+    file = graph_for_litert.with_name("model.tflite")
+    return write(exported, litert.lower(graph_for_litert, exported.plan, file), "litert")
+
+
+@pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder, generator = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     names = [str(folder / name) for name in ("one.png", "two.jpg", "three and more.bmp")]
@@ -124,7 +155,63 @@ def test_run_py_answers_as_edgesmith_does(bundle: Path, images: list[str]) -> No
     assert by_lines.stderr.startswith("p50 ")
 
 
-@pytest.mark.parametrize("fixture", ["bundle", "bundle_for_openvino"])
+def test_run_py_needs_numpy_pillow_and_litert_only(
+    bundle_for_litert: Path, images: list[str], tmp_path: Path
+) -> None:
+    packages = link_packages(tmp_path, ("numpy", "numpy.libs", "PIL", "pillow.libs", "ai_edge_litert"))
+    done = run_alone(packages, bundle_for_litert, "--json", *images)
+    assert done.returncode == 0, done.stderr
+    with load_bundle(bundle_for_litert) as predictor:
+        expected = [vars(answer) for answer in predictor.predict(images)]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+
+
+@pytest.mark.parametrize("make", [tiny_vit, tiny_deit, tiny_dinov2])
+def test_litert_computes_what_a_whole_teacher_computes(make, litert: ModuleType, tmp_path: Path) -> None:
+    model, batch = make(num_hidden_layers=1), random_pixels(2)
+    litert.export_graph(model, tmp_path / "fp32.tflite", max_length=17, pairs=False)
+    artifact = litert.lower(tmp_path / "fp32.tflite", uniform_plan(model, "test"), tmp_path / "int8.tflite")
+    assert set(artifact.stored) == set(quantizable_layers(model))
+    assert set(artifact.stored.values()) == {"int8"}
+    expected = image_logits(model, batch).numpy()
+    for file, tolerance in (("fp32", 1e-5), ("int8", 0.1)):
+        session = LiteRTSession(tmp_path / f"{file}.tflite")
+        logits = session.run({"pixel_values": batch["pixel_values"].numpy()})
+        np.testing.assert_allclose(logits, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("weight", "table", "tolerance"),
+    [("fp32", "fp32", 1e-5), ("fp16", "fp16", 2e-3), ("int8", "fp16", 0.1), ("int4", "fp32", 0.5)],
+)
+def test_litert_holds_the_plan_and_computes_what_the_model_computes(
+    weight, table, tolerance, exported: Exported, graph_for_litert: Path, litert: ModuleType, tmp_path: Path
+) -> None:
+    """Positions are added whole: a table that no lookup reads."""
+    model, batch = tiny_compact_vit(), random_pixels(2, (16, 12))
+    dtypes = {name: table if is_small_table(name) else weight for name in quantizable_layers(model)}
+    plan = Plan(layers=tuple(entries_of(model, dtypes)))
+    artifact = litert.lower(graph_for_litert, plan, tmp_path / "model.tflite")
+    assert artifact.stored == dtypes
+    expected = image_logits(model, batch).numpy()
+    logits = LiteRTSession(artifact.path).run({"pixel_values": batch["pixel_values"].numpy()})
+    np.testing.assert_allclose(logits, expected, atol=tolerance * np.abs(expected).max())
+
+
+def test_litert_refuses_another_shape_and_a_table_in_integers(
+    exported: Exported, graph_for_litert: Path, litert: ModuleType, tmp_path: Path
+) -> None:
+    pixels = random_pixels(2, (12, 16))["pixel_values"].numpy()
+    with pytest.raises(
+        BundleError, match=r"takes 'pixel_values' of shape \(batch, 3, 16, 12\), .* \(2, 3, 12, 16\)"
+    ):
+        LiteRTSession(graph_for_litert).run({"pixel_values": pixels})
+    plan = Plan(layers=tuple(entries_of(tiny_compact_vit(), {"embeddings.position": "int8"})))
+    with pytest.raises(ExportError, match=r"embeddings\.position is fp32, planned int8"):
+        litert.lower(graph_for_litert, plan, tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize("fixture", ["bundle", "bundle_for_openvino", "bundle_for_litert"])
 def test_a_bundle_answers_images_in_batches_from_threads_and_elsewhere(
     fixture: str, images: list[str], request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:

@@ -22,7 +22,6 @@ pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install
 from ai_edge_litert.schema_py_generated import Model
 from ai_edge_litert.tools import flatbuffer_utils
 from torch import nn
-from transformers import ViTConfig, ViTForImageClassification
 
 from edgesmith.compress.quantize import (
     executed,
@@ -31,8 +30,9 @@ from edgesmith.compress.quantize import (
     quantizable_layers,
     uniform_plan,
 )
-from edgesmith.errors import BundleError, ExportError, UnsupportedError
+from edgesmith.errors import BundleError, ExportError
 from edgesmith.export.litert import buckets, export_graph, lower, read_back
+from edgesmith.models import CompactBertConfig, CompactBertForTokenClassification
 from edgesmith.records import LayerPlan, Plan
 from edgesmith.runtime.litert import LiteRTSession
 
@@ -182,12 +182,26 @@ def test_scales_that_differ_from_the_plan_are_refused(graph, student, tmp_path):
         lower(graph, Plan(layers=(entry,)), tmp_path / "model.tflite")
 
 
-def test_a_model_of_images_is_refused(tmp_path):
-    config = ViTConfig(
-        hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, image_size=16
+def test_every_token_gets_pytorchs_logits_and_padding_gets_none(tmp_path):
+    """Of windows in two buckets; as tags have them, and starts and ends of answers."""
+    names = {"id2label": dict(enumerate(("O", "B-PER", "I-PER")))}
+    settings = {"max_position_embeddings": 24, "heads_per_layer": [2, 1], "ffn_per_layer": [16, 8]}
+    model = CompactBertForTokenClassification(
+        CompactBertConfig(**tiny_compact(**settings).config.to_dict() | names)
     )
-    with pytest.raises(UnsupportedError, match="--runtime onnxruntime"):
-        export_graph(ViTForImageClassification(config), tmp_path / "model.tflite", max_length=5, pairs=False)
+    export_graph(model.eval(), tmp_path / "fp32.tflite", max_length=24, pairs=True)
+    artifact = lower(tmp_path / "fp32.tflite", uniform_plan(model, "test"), tmp_path / "int8.tflite")
+    assert [spec.shape for spec in artifact.outputs] == [(1, "length", 3)]
+    assert set(artifact.stored.values()) == {"int8"}
+    exact, integers = LiteRTSession(tmp_path / "fp32.tflite"), LiteRTSession(artifact.path)
+    for lengths in ([1], [16], [17], [24], [5, 20]):
+        batch = random_batch(lengths)
+        expected, real = logits_of(model, batch).numpy(), batch["attention_mask"].bool().numpy()
+        found = exact.run(feeds(batch))
+        assert found.shape == (len(lengths), max(lengths), 3)
+        np.testing.assert_allclose(found[real], expected[real], atol=2e-5)
+        rough = integers.run(feeds(batch))[real] - expected[real]
+        assert np.abs(rough).max() < 0.1 * np.abs(expected).max()
 
 
 def test_a_layer_that_is_not_there_is_named(graph, tmp_path):

@@ -7,9 +7,11 @@ import py_compile
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from bundle_checks import link_packages, run_alone
 from fixtures_text import LABELS, UNICODE_TEXTS, write_question_bundle
 
 from edgesmith.errors import ExportError
@@ -25,25 +27,13 @@ TEXTS = [text for text in UNICODE_TEXTS if text.strip() and "\n" not in text]
 @pytest.fixture(scope="module")
 def device_packages(tmp_path_factory) -> Path:
     """A folder that holds only the packages of a device, as links to the installed ones."""
-    folder = tmp_path_factory.mktemp("device")
-    for name in DEVICE_PACKAGES:
-        found = next((place / name for place in map(Path, sys.path) if (place / name).exists()), None)
-        if found is not None:
-            (folder / name).symlink_to(found)
-    return folder
+    return link_packages(tmp_path_factory.mktemp("device"), DEVICE_PACKAGES)
 
 
 @pytest.fixture
 def run(device_packages, tmp_path):
     """Runs ``run.py`` of a bundle from another folder, in a Python that sees `device_packages` alone."""
-    start = f"import runpy, sys; sys.path.append({str(device_packages)!r}); del sys.argv[0]; "
-    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
-
-    def call(bundle: Path, *arguments: str, **options) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-I", "-S", "-c", start, str(bundle / "run.py"), *arguments]
-        return subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path, **options)
-
-    return call
+    return partial(run_alone, device_packages, cwd=tmp_path)
 
 
 def test_answers_equal_edgesmiths_own(small_bundle, run):
@@ -112,10 +102,7 @@ def test_a_missing_runtime_is_named_with_what_to_type(runtime, fixture, request,
     bundle = request.getfixturevalue(fixture)
     shutil.copytree(device_packages, tmp_path / "less", symlinks=True)
     (tmp_path / "less" / runtime).unlink()
-    start = f"import runpy, sys; sys.path.append({str(tmp_path / 'less')!r}); del sys.argv[0]; "
-    start += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-I", "-S", "-c", start, bundle / "run.py", "a text"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_alone(tmp_path / "less", bundle, "a text")
     assert done.returncode == 3
     assert done.stderr.startswith(f"error: {runtime} is not installed.")
     assert done.stderr.endswith(f"On the device: pip install numpy tokenizers {runtime}\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import shutil
 import subprocess
 import sys
@@ -10,26 +10,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bundle_checks import link_packages, run_alone
 from fixtures_images import DIGIT_ROWS
-from fixtures_pipeline import CHILD, FinishedRun, Listener
+from fixtures_pipeline import CHILD, FinishedRun, Listener, add_litert, predictions
 
 from edgesmith.cli.evaluation import evaluate_bundle
-from edgesmith.errors import UnsupportedError
 from edgesmith.pipeline import compress, plan
 from edgesmith.recipe import DataConfig, Recipe, SearchConfig
 from edgesmith.records import SilentProgress
-from edgesmith.runtime import load_bundle
+from edgesmith.runtime import load_bundle, open_bundle
+
+pytest.importorskip("PIL", reason="the extra `vision` is not installed")
+import PIL.Image
 
 
 @pytest.fixture(scope="module")
 def run(image_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     path, heard = tmp_path_factory.mktemp("runs") / "images", Listener()
     return FinishedRun(image_recipe, path, compress(image_recipe, path, heard), heard)
-
-
-def predictions(run: FinishedRun) -> list[dict[str, str]]:
-    with open(run.path / "06-validate" / "predictions-onnxruntime.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_verdict_is_pass(run: FinishedRun) -> None:
@@ -68,7 +66,7 @@ def test_the_bundle_holds_no_tokenizer(run: FinishedRun) -> None:
 
 def test_the_bundle_answers_on_its_own_as_it_did_in_the_run(run: FinishedRun, tmp_path: Path) -> None:
     bundle = Path(shutil.copytree(run.path / run.verdict.bundle, tmp_path / "on the device"))
-    rows = predictions(run)
+    rows = predictions(run.path)
     listing = tmp_path / "images.txt"
     listing.write_text("".join(f"{row['image']}\n" for row in rows))
     command = [sys.executable, str(bundle / "run.py")]
@@ -99,7 +97,7 @@ for folder in sys.argv[2:]:
     model, processor = AutoModelForImageClassification.from_pretrained(folder), AutoImageProcessor.from_pretrained(folder)
     print(model.config.id2label[int(model(**processor(image, return_tensors="pt")).logits.argmax())])
 """
-    row = next(row for row in predictions(run) if row["teacher"] == row["artifact"])
+    row = next(row for row in predictions(run.path) if row["teacher"] == row["artifact"])
     done = subprocess.run(
         [sys.executable, "-c", script, row["image"], *folders],
         env=CHILD,
@@ -133,7 +131,7 @@ def test_the_plan_counts_without_training(image_recipe: Recipe) -> None:
 
 
 def test_a_bundle_of_images_takes_one_image_or_many(run: FinishedRun) -> None:
-    rows = predictions(run)[:3]
+    rows = predictions(run.path)[:3]
     with load_bundle(run.path / run.verdict.bundle) as predictor:
         many = predictor.predict([row["image"] for row in rows])
         one = predictor.predict(Path(rows[0]["image"]).read_bytes())
@@ -141,9 +139,23 @@ def test_a_bundle_of_images_takes_one_image_or_many(run: FinishedRun) -> None:
     assert one == many[:1]
 
 
-def test_a_runtime_that_takes_texts_only_is_refused(image_recipe: Recipe) -> None:
-    with pytest.raises(
-        UnsupportedError,
-        match=r"image-classification on litert is not supported, .*--runtime onnxruntime or --runtime openvino",
-    ):
-        plan(replace(image_recipe, runtimes=("onnxruntime", "litert")), SilentProgress())
+def test_litert_is_added_to_a_finished_run(run: FinishedRun, tmp_path: Path) -> None:
+    """Its bundle labels the test rows as it did in the run, and a JPEG beside nothing but what a device has."""
+    litert = add_litert(run, tmp_path)
+    bundle, rows = litert.path / litert.verdict.bundle, predictions(litert.path, "litert")
+    assert litert.verdict.artifact == pytest.approx(run.verdict.artifact, abs=0.05)
+    assert litert.verdict.size_ratio > 4
+    assert {entry.weight for entry in open_bundle(bundle).manifest.plan.layers} >= {"int8", "fp16"}
+    (tmp_path / "device").mkdir()
+    packages = link_packages(
+        tmp_path / "device", ("numpy", "numpy.libs", "PIL", "pillow.libs", "ai_edge_litert")
+    )
+    listing = tmp_path / "images.txt"
+    listing.write_text("".join(f"{row['image']}\n" for row in rows))
+    done = run_alone(packages, bundle, "--file", str(listing))
+    assert done.stdout.splitlines() == [row["artifact"] for row in rows], done.stderr
+    photo = tmp_path / "photo.jpg"
+    PIL.Image.open(rows[0]["image"]).convert("RGB").resize((120, 90)).save(photo)
+    with load_bundle(bundle) as predictor:
+        (answer,) = predictor.predict(photo)
+    assert json.loads(run_alone(packages, bundle, "--json", str(photo)).stdout) == vars(answer)

@@ -8,11 +8,11 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fixtures_pipeline import CHILD, FinishedRun, Listener, predictions
+from fixtures_pipeline import CHILD, FinishedRun, Listener, add_litert, predictions
 from fixtures_questions import ASKED, PARAGRAPHS, paragraphs, squad
 
 from edgesmith.cli.evaluation import evaluate_bundle
-from edgesmith.errors import DataError, RecipeError, UnsupportedError
+from edgesmith.errors import DataError, RecipeError
 from edgesmith.pipeline import compress, plan
 from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import DataConfig, Recipe
@@ -85,6 +85,17 @@ def test_run_py_gives_the_answers_again(question_run: FinishedRun, tmp_path) -> 
     assert 0 < found["probability"] <= 1
 
 
+@pytest.mark.slow
+def test_litert_is_added_to_a_finished_run(question_run: FinishedRun, tmp_path) -> None:
+    litert = add_litert(question_run, tmp_path)
+    assert litert.verdict.artifact == pytest.approx(question_run.verdict.artifact, abs=0.1)
+    rows = predictions(litert.path, "litert")
+    lines = [json.dumps({"question": row["text"], "context": row["pair"]}) for row in rows]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    answers = run_script(litert, "--file", str(tmp_path / "rows.jsonl"))
+    assert answers.splitlines() == [row["artifact"] for row in rows]
+
+
 def test_the_report_names_what_the_teacher_is_compared_with(question_run: FinishedRun) -> None:
     told = (question_run.path / "report.md").read_text(encoding="utf-8")
     assert "the sentence of the context with the most words of the question" in told
@@ -105,7 +116,6 @@ def test_what_does_not_go_is_refused_at_once(question_recipe: Recipe, tmp_path) 
     rare = replace(question_recipe.prune, min_token_count=2)
     data = DataConfig(path=str(tmp_path / "long.json"), max_length=28)
     cases = (
-        (replace(question_recipe, runtimes=("litert",)), UnsupportedError, "question-answering on litert is not supported"),
         (replace(question_recipe, prune=rare), RecipeError, r"prune\.min_token_count is 2; allowed for question-answering: 1"),
         (replace(question_recipe, model="tinybert-4"), RecipeError, "tinybert-4 is a model of the zoo"),
         (replace(question_recipe, data=data), DataError, r"takes 4\d tokens with the special ones; allowed: less than 28"),

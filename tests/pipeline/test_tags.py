@@ -8,11 +8,11 @@ import sys
 from dataclasses import replace
 
 import pytest
-from fixtures_pipeline import CHILD, FinishedRun, Listener, predictions
+from fixtures_pipeline import CHILD, FinishedRun, Listener, add_litert, predictions
 from fixtures_tags import SENTENCES, sentences
 
 from edgesmith.cli.evaluation import evaluate_bundle
-from edgesmith.errors import RecipeError, UnsupportedError
+from edgesmith.errors import RecipeError
 from edgesmith.pipeline import compress
 from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import DataConfig, Recipe
@@ -74,6 +74,15 @@ def test_run_py_tags_the_test_rows_again_and_finds_entities(tags_run: FinishedRu
         assert 0 < entity["probability"] <= 1
 
 
+def test_litert_is_added_to_a_finished_run(tags_run: FinishedRun, tmp_path) -> None:
+    litert = add_litert(tags_run, tmp_path)
+    assert litert.verdict.artifact == pytest.approx(tags_run.verdict.artifact, abs=0.1)
+    rows = predictions(litert.path, "litert")
+    (tmp_path / "rows.txt").write_text("".join(f"{row['text']}\n" for row in rows), encoding="utf-8")
+    tags = run_script(litert, "--words", "--file", str(tmp_path / "rows.txt"))
+    assert tags.splitlines() == [row["artifact"] for row in rows]
+
+
 def test_evaluate_gives_every_metric(tags_run: FinishedRun, tagged) -> None:
     found = evaluate_bundle(
         tags_run.path / tags_run.verdict.bundle, DataConfig(path=str(tagged)), SilentProgress()
@@ -86,7 +95,6 @@ def test_evaluate_gives_every_metric(tags_run: FinishedRun, tagged) -> None:
 def test_what_does_not_go_is_refused_at_once(tag_recipe: Recipe) -> None:
     rare = replace(tag_recipe.prune, min_token_count=2)
     cases = (
-        (replace(tag_recipe, runtimes=("litert",)), UnsupportedError, "token-classification on litert is not supported"),
         (replace(tag_recipe, prune=rare), RecipeError, r"prune\.min_token_count is 2; allowed for token-classification: 1"),
         (replace(tag_recipe, model="tinybert-4"), RecipeError, "tinybert-4 is a model of the zoo"),
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """LiteRT: a PyTorch model and its plan become one ``model.tflite``, and the file is read back against the plan.
 
-Shapes are static there, so the file has one signature for each length bucket; all of them share the weights.
+Shapes are static there: the file has one signature for images, and one for each length bucket of texts; all of them share
+the weights.
 
 Lowering table (plan entry -> what the file holds; every one by `ai_edge_quantizer`):
 
@@ -8,7 +9,9 @@ Lowering table (plan entry -> what the file holds; every one by `ai_edge_quantiz
 linear, int8 or int4 per channel,      FULLY_CONNECTED with integer weights, one scale an output channel; the kernel
 dynamic                                quantizes its input to INT8 as it arrives, one scale a token
 embedding, int8 per channel (row)      EMBEDDING_LOOKUP of INT8 rows, one scale a row
-fp16, any                              FP16 buffer and a DEQUANTIZE, folded when the file loads: computed in FP32
+fp16, any                              FP16 buffer and a DEQUANTIZE, folded when the file loads: computed in FP32; for a
+                                       table that is added whole (positions of patches) by the quantizer's own
+                                       transformation, which its recipes do not offer for ADD
 fp32, any                              as it is
 =====================================  ==========================================================================
 """
@@ -19,6 +22,7 @@ import inspect
 import logging
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -27,20 +31,25 @@ from pathlib import Path
 from typing import Any, cast
 
 import litert_torch
+import numpy as np
 import torch
 from ai_edge_litert.schema_py_generated import QuantizationParametersT, TensorType
 from ai_edge_litert.tools import flatbuffer_utils
 from ai_edge_quantizer import quantizer
-from ai_edge_quantizer.qtyping import TFLOperationName
+from ai_edge_quantizer.qtyping import NonLinearQuantParams, TFLOperationName
 from ai_edge_quantizer.recipe import AlgorithmName
+from ai_edge_quantizer.transformations.dequant_insert import insert_dequant
+from ai_edge_quantizer.transformations.transformation_utils import TransformationInput
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from edgesmith.errors import ExportError, UnsupportedError
+from edgesmith.errors import ExportError
 from edgesmith.export.artifact import Artifact, check_schemes
+from edgesmith.export.weights import as_fp16
+from edgesmith.models.vision import image_shape
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
 from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
-from edgesmith.runtime.litert import LENGTH, signature_name
+from edgesmith.runtime.litert import IMAGE, LENGTH, signature_name
 
 MODEL_NAME = "model.tflite"
 
@@ -48,7 +57,9 @@ BUCKETS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 """Lengths in tokens; an input runs in the shortest that holds it. Kernels work on 16 tokens at once (LOG.md)."""
 
 _OPERATIONS = {"linear": TFLOperationName.FULLY_CONNECTED, "embedding": TFLOperationName.EMBEDDING_LOOKUP}
-_READERS = {operation.value for operation in _OPERATIONS.values()}
+_SUM = TFLOperationName.ADD.value
+"""Of a whole table, as the positions of patches are read."""
+_READERS = {_SUM, *(operation.value for operation in _OPERATIONS.values())}
 _DTYPES = {
     TensorType.INT4: "int4",
     TensorType.INT8: "int8",
@@ -63,25 +74,20 @@ def buckets(max_length: int) -> tuple[int, ...]:
 
 
 def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: bool) -> None:
-    """Writes the FP32 file, a signature a bucket, its operators named after the modules that they come from.
+    """Writes the FP32 file, its operators named after the modules that they come from.
 
     Args:
-        model: a classifier of texts.
-        max_length: longest sequence in tokens, that of the last bucket.
+        model: of texts, for a signature a bucket; or a classifier of images of one size, for the signature `IMAGE`.
+        max_length: longest sequence of text in tokens, that of the last bucket.
         pairs: whether ``token_type_ids`` is an input.
 
     Raises:
-        UnsupportedError: the model reads images.
         ExportError: the converter does not support the model.
     """
-    if model.main_input_name != "input_ids":
-        raise UnsupportedError("LiteRT bundles are made of text models only. Type: --runtime onnxruntime")
-    names = ("input_ids", "attention_mask") + (("token_type_ids",) if pairs else ())
-    whole = _WithPositions(model, names).eval()
+    whole = _LogitsOnly(model).eval()
     converter: Any = litert_torch
-    for length in buckets(max_length):
-        examples = {name: torch.ones(1, length, dtype=torch.int32) for name in names}
-        converter = converter.signature(signature_name(length), whole, sample_kwargs=examples)
+    for name, examples in _signatures(model, max_length, pairs=pairs).items():
+        converter = converter.signature(name, whole, sample_kwargs=examples)
     try:
         with _quiet():
             converter.convert().export(str(path))
@@ -92,6 +98,17 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     file = flatbuffer_utils.read_model(str(path))
     _name_operators(file, whole)
     flatbuffer_utils.write_model(file, str(path))
+
+
+def _signatures(model: PreTrainedModel, max_length: int, *, pairs: bool) -> dict[str, dict[str, Tensor]]:
+    """Name of each signature -> an example of every input, one row each."""
+    if model.main_input_name == "pixel_values":
+        return {IMAGE: {"pixel_values": torch.zeros(1, *image_shape(model.config))}}
+    names = ("input_ids", "attention_mask") + (("token_type_ids",) if pairs else ())
+    return {
+        signature_name(length): {name: torch.ones(1, length, dtype=torch.int32) for name in names}
+        for length in buckets(max_length)
+    }
 
 
 def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
@@ -109,10 +126,16 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     work = quantizer.Quantizer(str(graph_path))
     for entry in plan.layers:
         _add_to_recipe(work, entry)
-    with _quiet():
-        work.quantize().export_model(str(path), overwrite=True)
-    stored = read_back(path, plan)
+    if work.get_quantization_recipe():
+        with _quiet():
+            work.quantize().export_model(str(path), overwrite=True)
+    else:  # nothing to quantize is an error there
+        shutil.copyfile(graph_path, path)
     file = flatbuffer_utils.read_model(str(path))
+    for entry in plan.layers:
+        if entry.weight == "fp16":
+            _halve_sum(file, entry.layer)
+    stored = _read_back(file, path, plan)
     _slim(file)
     flatbuffer_utils.write_model(file, str(path))
     return Artifact(path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored)
@@ -128,21 +151,24 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
         ExportError: the file does not hold what the plan says, down to what shares a scale and how inputs arrive; every
             difference is named.
     """
-    file = flatbuffer_utils.read_model(str(path))
+    return _read_back(flatbuffer_utils.read_model(str(path)), path, plan)
+
+
+def _read_back(file: Any, path: Path, plan: Plan) -> dict[str, str]:
     stored = {entry.layer: _stored_schemes(file, entry.layer) for entry in plan.layers}
     return check_schemes(path, plan, stored)
 
 
-class _WithPositions(nn.Module):
-    """The model as a function of its tensors, its positions computed from the mask.
+class _LogitsOnly(nn.Module):
+    """The model as a function of its tensors, the positions of a text's tokens computed from the mask.
 
     Constant positions would be folded into a table of their own for every bucket; read through the mask, one table
     serves all. Padding reads position 0, which the attention mask hides.
     """
 
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.model, self._names = model, names
+        self.model = model
         self._takes_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     def forward(self, **tensors: Tensor) -> Tensor:
@@ -161,17 +187,19 @@ def _name_operators(file: Any, model: nn.Module) -> None:
         file: its tensors are named after the scopes of the modules that made them.
         model: what was converted.
     """
-    owners = {
-        _scope(model, name): name.removeprefix("model.")
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding)
-    }
+    owners = {}  # by scope and shape; a table that is added whole belongs to the module that adds it
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Embedding):
+            for place in (name, name.rpartition(".")[0]) if isinstance(module, nn.Embedding) else (name,):
+                owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model.")
     for number, subgraph in enumerate(file.subgraphs):
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
+                is_constant = file.buffers[weight.buffer].data is not None
+                shape = tuple(weight.shape[-2:]) if is_constant else ()  # a sum's table has a batch before it
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
-                owner = next((owners[scope] for scope in scopes if scope in owners), None)
+                owner = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), None)
                 if owner is not None:
                     output.name = f"{owner}@{number}".encode()
 
@@ -222,29 +250,42 @@ def _slim(file: Any) -> None:
                 tensor.quantization = shared.setdefault(buffer, _SharedQuantization(tensor.quantization))
 
 
+def _operators_of(file: Any, layer: str) -> Iterator[tuple[Any, int, Any]]:
+    """Subgraph, place in it and operator of everything that reads a layer's weight."""
+    for number, subgraph in enumerate(file.subgraphs):
+        for place, operator in enumerate(subgraph.operators):
+            if subgraph.tensors[operator.outputs[0]].name == f"{layer}@{number}".encode():
+                yield subgraph, place, operator
+
+
+def _halve_sum(file: Any, layer: str) -> None:
+    """Stores a table that is added whole as FP16; one that is looked up is left to the quantizer."""
+    for subgraph, place, operator in list(_operators_of(file, layer)):
+        if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) == _SUM:
+            table = operator.inputs[1]
+            values = np.frombuffer(bytes(file.buffers[subgraph.tensors[table].buffer].data), np.float32)
+            halves = NonLinearQuantParams(16, as_fp16(values, layer))
+            insert_dequant(TransformationInput(table, file, subgraph, -1, [place], halves))
+
+
 def _stored_schemes(file: Any, layer: str) -> list[Scheme]:
     """What a layer's operators read in all signatures, through the DEQUANTIZE of FP16 storage; one, if nothing went wrong."""
     found = []
-    for number, subgraph in enumerate(file.subgraphs):
-        made_by = {operator.outputs[0]: operator for operator in subgraph.operators}
-        for operator in subgraph.operators:
-            if subgraph.tensors[operator.outputs[0]].name == f"{layer}@{number}".encode():
-                weight = operator.inputs[1]
-                source = made_by[weight].inputs[0] if weight in made_by else weight
-                is_lookup = (
-                    flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
-                    == TFLOperationName.EMBEDDING_LOOKUP.value
-                )
-                is_restored = weight in made_by or is_lookup  # floating-point numbers come out of it
-                arriving = None if is_restored else subgraph.tensors[operator.inputs[0]].type
-                found.append(_scheme(subgraph.tensors[source], arriving))
+    for subgraph, _, operator in _operators_of(file, layer):
+        made_by = {other.outputs[0]: other for other in subgraph.operators}
+        weight = operator.inputs[1]
+        source = made_by[weight].inputs[0] if weight in made_by else weight
+        kind = flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)
+        is_product = kind == TFLOperationName.FULLY_CONNECTED.value and weight not in made_by
+        arriving = subgraph.tensors[operator.inputs[0]].type if is_product else None
+        found.append(_scheme(subgraph.tensors[source], arriving))
     if not found:
         raise ExportError(f"the plan names the layer {layer!r}, which the file does not have.")
     return list(dict.fromkeys(found))
 
 
 def _scheme(weight: Any, arriving: int | None) -> Scheme:
-    """Of a weight, and the type of what it is multiplied with: a kernel quantizes a floating-point input as it arrives.
+    """Of a weight, and the type of what it is multiplied with as it is stored: a kernel quantizes a floating-point input.
 
     A file may hold what no plan asks for; such a scheme agrees with no entry.
     """
@@ -265,12 +306,14 @@ def _specs(file: Any, side: str) -> tuple[TensorSpec, ...]:
     specs = []
     for entry in getattr(signature, side):
         tensor = tensors[entry.tensorIndex]
-        is_sequence = side == "inputs"
+        shape: list[int | str] = [int(size) for size in tensor.shape]
+        if signature.signatureKey != IMAGE.encode() and (side == "inputs" or len(shape) == 3):
+            shape[1] = LENGTH  # of a text's inputs, (1, S), and of logits of its tokens, (1, S, labels)
         specs.append(
             TensorSpec(
                 name=entry.name.decode(),
                 dtype=flatbuffer_utils.type_to_name(tensor.type).lower(),
-                shape=(1, LENGTH) if is_sequence else tuple(int(size) for size in tensor.shape),
+                shape=tuple(shape),
             )
         )
     return tuple(specs)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError
+from edgesmith.models.vision import image_shape
 
 OPSET = 20
 """The first with a Gelu operator: one kernel instead of five, and the same result."""
@@ -76,9 +77,7 @@ def _text_inputs(max_length: int, *, pairs: bool) -> _Inputs:
 
 
 def _image_inputs(model: PreTrainedModel) -> _Inputs:
-    size = model.config.image_size
-    height, width = (size, size) if isinstance(size, int) else size
-    pixels = torch.zeros(2, model.config.num_channels, height, width)
+    pixels = torch.zeros(2, *image_shape(model.config))
     return {"pixel_values": (pixels, {0: torch.export.Dim("batch")})}
 
 

@@ -147,6 +147,12 @@ def _pair(size: int | list[int] | tuple[int, ...]) -> list[int]:
     return [size, size] if isinstance(size, int) else list(size)
 
 
+def image_shape(config: PreTrainedConfig) -> tuple[int, int, int]:
+    """(channels, height, width) of the images that a vision transformer takes."""
+    height, width = _pair(config.image_size)
+    return config.num_channels, height, width
+
+
 @torch.no_grad()
 def fit_image_size(model: PreTrainedModel, size: tuple[int, int] | None) -> None:
     """Stretches a model's positions once, to the one square size of its images, where its family does so for each image.

@@ -1,4 +1,4 @@
-"""Runs a LiteRT model on the CPU: a signature for each length bucket, the shortest that holds the input."""
+"""Runs a LiteRT model on the CPU: the signature of images, or the shortest length bucket that holds a text."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 from edgesmith.errors import BundleError, MissingExtraError
 
 LENGTH = "length"
+IMAGE = "image"
+"""The one signature of a model of images, which all have one shape."""
 
 
 def signature_name(length: int) -> str:
@@ -29,7 +31,7 @@ class LiteRTSession:
         settings: what the artifact was measured with.
 
     Raises:
-        BundleError: the model cannot be loaded, or has no length buckets.
+        BundleError: the model cannot be loaded, or has neither length buckets nor the signature of images.
         MissingExtraError: `ai-edge-litert` is not installed.
     """
 
@@ -48,55 +50,70 @@ class LiteRTSession:
         self._lengths = sorted(
             int(name.removeprefix(f"{LENGTH}_")) for name in signatures if name.startswith(f"{LENGTH}_")
         )
-        if not self._lengths:
+        names = [signature_name(length) for length in self._lengths] or [IMAGE]
+        if names[0] not in signatures:
             raise BundleError(
-                f"{model_path} has the signatures {', '.join(signatures) or 'none'}; expected {signature_name(16)} "
-                "and the like. Export the model again."
+                f"{model_path} has the signatures {', '.join(signatures) or 'none'}; expected {IMAGE}, or "
+                f"{signature_name(16)} and the like. Export the model again."
             )
-        self._runners = {
-            length: self._interpreter.get_signature_runner(signature_name(length)) for length in self._lengths
-        }
+        self._runners = {name: self._interpreter.get_signature_runner(name) for name in names}
+        self._wanted = {name: runner.get_input_details() for name, runner in self._runners.items()}
         self._lock = threading.Lock()
-        self.inputs: tuple[str, ...] = tuple(signatures[signature_name(self._lengths[0])]["inputs"])
+        self.inputs: tuple[str, ...] = tuple(signatures[names[0]]["inputs"])
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
-        """Logits of a batch, (B, labels), one input after the other.
+        """Logits of a batch, (B, labels), or (B, S, labels) of tokens, one input after the other.
 
         Args:
-            feeds: arrays (B, S) by input name; those that the model does not declare are not passed.
+            feeds: arrays (B, S) of tokens or (B, C, H, W) of pixels by input name; those that the model does not declare
+                are not passed.
 
         Raises:
-            BundleError: the model declares an input that is not in `feeds`, an input is longer than the last bucket,
-                or the model fails on it.
+            BundleError: the model declares an input that is not in `feeds`, a text is longer than the last bucket, an
+                image has another shape than the model takes, or the model fails on it.
         """
         missing = [name for name in self.inputs if name not in feeds]
         if missing:
             raise BundleError(
                 f"{self._model_path} wants the input {missing[0]!r}; there are: {', '.join(sorted(feeds))}."
             )
-        rows, tokens = feeds[self.inputs[0]].shape
+        rows, tokens = feeds[self.inputs[0]].shape[:2]
+        signature = self._bucket(tokens) if self._lengths else IMAGE
+        fitted = {name: self._fit(signature, name, feeds[name]) for name in self.inputs}
+        with self._lock:  # an interpreter holds the tensors of one call
+            logits = np.concatenate([self._run_one(signature, fitted, row) for row in range(rows)])
+        return logits[:, :tokens] if logits.ndim == 3 else logits  # of tokens, without those of the padding
+
+    def _bucket(self, tokens: int) -> str:
         length = next((length for length in self._lengths if length >= tokens), None)
         if length is None:
             raise BundleError(
                 f"{self._model_path} takes at most {self._lengths[-1]} tokens, and the input has {tokens}. Truncate it."
             )
-        padded = {name: np.zeros((rows, length), np.int32) for name in self.inputs}
-        for name, values in padded.items():
-            values[:, :tokens] = feeds[name]
-        with self._lock:  # an interpreter holds the tensors of one call
-            return np.concatenate([self._run_one(length, padded, row) for row in range(rows)])
+        return signature_name(length)
+
+    def _fit(self, signature: str, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The batch in the shape and dtype of a signature's input: tokens padded with 0, which the mask hides."""
+        wanted = self._wanted[signature][name]
+        shape = (len(values), *map(int, wanted["shape"][1:]))
+        if signature == IMAGE and values.shape != shape:
+            raise BundleError(
+                f"{self._model_path} takes {name!r} of shape (batch, {', '.join(map(str, shape[1:]))}), and the input has "
+                f"{values.shape}."
+            )
+        fitted = np.zeros(shape, wanted["dtype"])
+        fitted[tuple(map(slice, values.shape))] = values
+        return fitted
 
     def _run_one(
-        self, length: int, padded: Mapping[str, npt.NDArray[np.int32]], row: int
+        self, signature: str, fitted: Mapping[str, npt.NDArray[Any]], row: int
     ) -> npt.NDArray[np.float32]:
         try:
-            outputs = self._runners[length](
-                **{name: values[row : row + 1] for name, values in padded.items()}
+            outputs = self._runners[signature](
+                **{name: values[row : row + 1] for name, values in fitted.items()}
             )
         except (RuntimeError, ValueError) as problem:
-            raise BundleError(
-                f"{self._model_path} failed on an input of {length} tokens: {problem}."
-            ) from None
+            raise BundleError(f"{self._model_path} failed in its signature {signature}: {problem}.") from None
         (logits,) = outputs.values()
         return np.asarray(logits, np.float32)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import get_args
 
 from edgesmith.errors import UnsupportedError, choose_from
-from edgesmith.records import RUNTIME_NAMES, SCORED_TASK, LayerPlan, Task
+from edgesmith.records import RUNTIME_NAMES, LayerPlan, Task
 from edgesmith.records.plan import Activation, Granularity, LayerKind, Scheme, WeightDtype
 
 
@@ -87,9 +87,9 @@ CAPABILITIES: tuple[Capability, ...] = (
     _litert("linear", "int8", "int8", "FULLY_CONNECTED on INT8 weights", "per_channel", "dynamic_int8"),
     _litert("embedding", "int8", "fp32", "EMBEDDING_LOOKUP of INT8 rows", "per_channel"),
     _litert("linear", "fp16", "fp32", "DEQUANTIZE, FULLY_CONNECTED"),
-    _litert("embedding", "fp16", "fp32", "DEQUANTIZE, EMBEDDING_LOOKUP"),
+    _litert("embedding", "fp16", "fp32", "DEQUANTIZE, EMBEDDING_LOOKUP or ADD"),
     _litert("linear", "fp32", "fp32", "FULLY_CONNECTED"),
-    _litert("embedding", "fp32", "fp32", "EMBEDDING_LOOKUP"),
+    _litert("embedding", "fp32", "fp32", "EMBEDDING_LOOKUP or ADD"),
     # INT8 where the processor has VNNI or Arm's dot product; elsewhere the kernel unpacks the rows and computes in FP32.
     _openvino("linear", "int8", "int8", "Convert, Multiply, MatMul", "per_channel", "dynamic_int8"),
     _openvino(
@@ -103,10 +103,10 @@ CAPABILITIES: tuple[Capability, ...] = (
 
 TASKS_ON: dict[str, tuple[Task, ...]] = {
     "onnxruntime": get_args(Task),
-    "litert": ("text-classification", SCORED_TASK),
+    "litert": get_args(Task),
     "openvino": get_args(Task),
 }
-"""Runtime -> tasks whose models its exporter writes. LiteRT's static buckets hold texts that have one answer."""
+"""Runtime -> tasks whose models its exporter writes."""
 
 
 def runtime_names() -> list[str]:

@@ -16,13 +16,7 @@ fp32, any                              as it is
 from __future__ import annotations
 
 import inspect
-import logging
-import os
 import re
-import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -38,6 +32,7 @@ from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError, UnsupportedError
 from edgesmith.export.artifact import Artifact, check_schemes
+from edgesmith.export.quiet import silence
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
 from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
 from edgesmith.runtime.litert import LENGTH, signature_name
@@ -83,7 +78,7 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
         examples = {name: torch.ones(1, length, dtype=torch.int32) for name in names}
         converter = converter.signature(signature_name(length), whole, sample_kwargs=examples)
     try:
-        with _quiet():
+        with silence():
             converter.convert().export(str(path))
     except (RuntimeError, ValueError, NotImplementedError) as problem:
         raise ExportError(
@@ -109,7 +104,7 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     work = quantizer.Quantizer(str(graph_path))
     for entry in plan.layers:
         _add_to_recipe(work, entry)
-    with _quiet():
+    with silence():
         work.quantize().export_model(str(path), overwrite=True)
     stored = read_back(path, plan)
     file = flatbuffer_utils.read_model(str(path))
@@ -274,26 +269,3 @@ def _specs(file: Any, side: str) -> tuple[TensorSpec, ...]:
             )
         )
     return tuple(specs)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what the converter and the quantizer print, from Python and from below it."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    sys.stdout.flush(), sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            os.close(kept[0])
-            os.close(kept[1])
-            logging.disable(level)

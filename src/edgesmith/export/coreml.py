@@ -93,7 +93,7 @@ def write(model: PreTrainedModel, order: Order, path: Path) -> Prepared:
         package.save(str(path))
     stored = read_back(path, model, plan)
     description = package.get_spec().description
-    error = _check_answers(path, model, order, plan)
+    error = check_answers(path, model, order, plan)
     return Prepared(
         inputs=_specs(description.input),
         outputs=_specs(description.output),
@@ -122,10 +122,7 @@ def read_back(path: Path, model: PreTrainedModel, plan: Plan) -> dict[str, str]:
     """
     weights = stored_weights(open_program(path), plan)
     found = check_schemes(path, plan, {layer: [weight.scheme] for layer, weight in weights.items()})
-    errors = {
-        layer: weight.error(model.get_submodule(layer).weight.detach().numpy())
-        for layer, weight in weights.items()
-    }
+    errors = {layer: weight.error(_weight(model, layer).numpy()) for layer, weight in weights.items()}
     wrong = [f"{layer} by {error:.1f} steps" for layer, error in errors.items() if not error <= 1]
     if wrong:
         raise ExportError(
@@ -142,7 +139,7 @@ def _lowered(model: PreTrainedModel, plan: Plan) -> Plan:
     """
     entries = []
     for entry in plan.layers:
-        columns = model.get_submodule(entry.layer).weight.shape[1]
+        columns = _weight(model, entry.layer).shape[1]
         is_in_blocks = entry.scheme.is_integer and entry.granularity == "per_block"
         if is_in_blocks and columns % BLOCK:
             raise UnsupportedError(
@@ -152,6 +149,13 @@ def _lowered(model: PreTrainedModel, plan: Plan) -> Plan:
         granularity = "per_channel" if is_in_blocks and columns == BLOCK else entry.granularity
         entries.append(replace(entry, granularity=granularity, activation="none", input_range=None))
     return replace(plan, layers=tuple(entries))
+
+
+def _weight(model: PreTrainedModel, layer: str) -> Tensor:
+    try:
+        return model.get_parameter(f"{layer}.weight").detach()
+    except AttributeError:
+        raise ExportError(f"the plan names the layer {layer!r}, which the model does not have.") from None
 
 
 def _changes(planned: Plan, lowered: Plan) -> Iterator[tuple[str, str]]:
@@ -167,7 +171,7 @@ def _told(scheme: Scheme) -> str:
     return scheme.stored if scheme.is_integer else scheme.weight
 
 
-def _check_answers(path: Path, model: PreTrainedModel, order: Order, plan: Plan) -> float:
+def check_answers(path: Path, model: PreTrainedModel, order: Order, plan: Plan) -> float:
     """Largest difference between the program's logits and PyTorch's, as a share of the largest logit.
 
     Raises:
@@ -199,7 +203,7 @@ def _with_stored(model: PreTrainedModel, weights: dict[str, StoredWeight], plan:
             for parameter in copied.parameters():
                 parameter.copy_(parameter.half().float())
         for layer, weight in weights.items():
-            copied.get_submodule(layer).weight.copy_(torch.from_numpy(weight.values))
+            _weight(copied, layer).copy_(torch.from_numpy(weight.values))
     return copied
 
 

@@ -29,7 +29,7 @@ if find_spec("coremltools") is None:
 from edgesmith.compress.quantize import plan_layer, quantizable_layers, quantize_weight, scheme_layer
 from edgesmith.errors import ExportError, ParityError, UnsupportedError
 from edgesmith.export.coreml import check_answers, lengths, read_back, write
-from edgesmith.export.coreml_program import ct, evaluate, open_program, stored_weights
+from edgesmith.export.coreml_program import block_of, ct, evaluate, open_program, stored_weights
 from edgesmith.export.order import Order
 from edgesmith.models import CompactBertConfig, CompactBertForTokenClassification, to_compact, to_compact_vit
 from edgesmith.records import LayerPlan, Plan, Scheme
@@ -171,7 +171,8 @@ def test_the_weights_take_as_many_bytes_as_planned(mixed, student) -> None:
         rows, columns = student.get_submodule(entry.layer).weight.shape
         planned += rows * columns * BITS[entry.weight] // 8
         form = written.stored[entry.layer].partition(" ")[2]
-        scales += 2 * {"per_channel": rows, "per_block": rows * columns // 32, "per_tensor": 1, "": 0}[form]
+        blocks = rows * columns // block_of(columns)
+        scales += 2 * {"per_channel": rows, "per_block": blocks, "per_tensor": 1, "": 0}[form]
     others = sum(2 * parameter.numel() for parameter in student.parameters() if parameter.dim() == 1)
     found = (path / "Data" / "com.apple.CoreML" / "weights" / "weight.bin").stat().st_size
     constants = 2 * len(order.plan.layers) + sum(parameter.dim() == 1 for parameter in student.parameters())
@@ -246,10 +247,27 @@ def test_a_layer_that_is_not_there_is_named(student, tmp_path: Path) -> None:
         write(student, order_of(plan), tmp_path / "model.mlpackage")
 
 
-def test_blocks_that_do_not_divide_a_channel_are_refused(student, tmp_path: Path) -> None:
-    entry = LayerPlan(layer="layers.2.ffn.output", kind="linear", weight="int4", granularity="per_block")
-    with pytest.raises(UnsupportedError, match=r"layers\.2\.ffn\.output has 20 inputs, which blocks of 32"):
-        write(student, order_of(Plan(layers=(entry,))), tmp_path / "model.mlpackage")
+def test_blocks_are_as_large_as_divide_a_channel(student, folder: Path) -> None:
+    """Of 64 inputs, 32; of 40, 20; of 16, all: a channel. A prime number of inputs is refused."""
+    schemes = {
+        f"layers.{index}.ffn.output": Scheme("int4", "per_block", "dynamic_int8") for index in range(3)
+    }
+    model = tiny_compact(ffn_per_layer=[64, 16, 40])
+    modules = quantizable_layers(model)
+    plan = Plan(layers=tuple(scheme_layer(name, modules[name], scheme) for name, scheme in schemes.items()))
+    written = write(model, order_of(plan), folder / "blocks.mlpackage")
+    assert list(written.stored.values()) == ["int4 per_block", "int4 per_channel", "int4 per_block"]
+    assert written.changes["layers.2.ffn.output"].startswith(
+        "blocks of 32 are planned; 20 divide its channels; dyn"
+    )
+    weights = stored_weights(open_program(folder / "blocks.mlpackage"), plan)
+    assert len(np.unique(weights["layers.2.ffn.output"].steps[0])) == 2
+    prime = tiny_compact(ffn_per_layer=[37, 16, 20])
+    entry = scheme_layer("layers.0.ffn.output", prime.layers[0].ffn.output, Scheme("int4", "per_block"))
+    with pytest.raises(
+        UnsupportedError, match=r"layers\.0\.ffn\.output has 37 inputs, which no block of 8 to 32"
+    ):
+        write(prime, order_of(Plan(layers=(entry,))), folder / "prime.mlpackage")
 
 
 def test_an_operator_that_core_ml_does_not_have_is_named(tmp_path: Path) -> None:

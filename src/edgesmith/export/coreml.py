@@ -7,7 +7,8 @@ Lowering table (plan entry -> what the package holds; integers by `coremltools.o
 
 =====================================  ==========================================================================
 linear or embedding, int8 or int4,     ``constexpr_blockwise_shift_scale`` of integers and FP16 scales, unpacked to FP16;
-per channel (row), block or tensor     inputs stay FP16 whatever the plan says of them: Core ML has no dynamic INT8, and its
+per channel (row), block or tensor     a block is the largest that divides the channel, 32 values at most;
+                                       inputs stay FP16 whatever the plan says of them: Core ML has no dynamic INT8, and its
                                        static INT8 is calibrated by running the model, which only a Mac can
 fp16, any                              FP16, computed in FP16
 fp32, any                              FP32, computed in FP32 between two casts
@@ -43,6 +44,7 @@ from edgesmith.export.artifact import check_schemes
 from edgesmith.export.coreml_program import (
     TARGET,
     StoredWeight,
+    block_of,
     ct,
     evaluate,
     first_line,
@@ -59,6 +61,9 @@ from edgesmith.records.prepared import Prepared
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 """In tokens; an input runs in the shortest that holds it. Few, for a device prepares the model for each."""
+
+SMALLEST_BLOCK = 8
+"""Of fewer INT4 values, the FP16 scales would take half as much as the values, or more."""
 
 TOLERANCE = 0.02
 """Largest difference of a logit, as a share of the largest: constants of the program, such as 1 / sqrt(d), are FP16."""
@@ -98,7 +103,7 @@ def write(model: PreTrainedModel, order: Order, path: Path) -> Prepared:
         inputs=_specs(description.input),
         outputs=_specs(description.output),
         stored={entry.layer: _told(entry.scheme) for entry in plan.layers},
-        changes=dict(_changes(order.plan, plan)),
+        changes=dict(_changes(model, order.plan, plan)),
         checks=(
             f"coremltools {ct.__version__} opens the package again, for {TARGET.name} or later",
             f"each of {len(stored)} planned weights has the plan's dtype and granularity, and the model's values within one "
@@ -135,18 +140,18 @@ def _lowered(model: PreTrainedModel, plan: Plan) -> Plan:
     """The plan as Core ML has it: weights alone. A block that is a whole channel is a channel.
 
     Raises:
-        UnsupportedError: a block does not divide a channel.
+        UnsupportedError: no block of a useful size divides a channel.
     """
     entries = []
     for entry in plan.layers:
-        columns = _weight(model, entry.layer).shape[1]
-        is_in_blocks = entry.scheme.is_integer and entry.granularity == "per_block"
-        if is_in_blocks and columns % BLOCK:
-            raise UnsupportedError(
-                f"{entry.layer} has {columns} inputs, which blocks of {BLOCK} do not divide, as Core ML needs it. Take a plan "
-                "with one scale a channel: --runtime litert, if the run has it."
-            )
-        granularity = "per_channel" if is_in_blocks and columns == BLOCK else entry.granularity
+        columns, granularity = _weight(model, entry.layer).shape[1], entry.granularity
+        if entry.scheme.is_integer and granularity == "per_block":
+            if block_of(columns) < min(SMALLEST_BLOCK, columns):
+                raise UnsupportedError(
+                    f"{entry.layer} has {columns} inputs, which no block of {SMALLEST_BLOCK} to {BLOCK} divides, as Core ML "
+                    "needs it. Take a plan with one scale a channel: --runtime litert, if the run has it."
+                )
+            granularity = "per_channel" if block_of(columns) == columns else granularity
         entries.append(replace(entry, granularity=granularity, activation="none", input_range=None))
     return replace(plan, layers=tuple(entries))
 
@@ -158,13 +163,18 @@ def _weight(model: PreTrainedModel, layer: str) -> Tensor:
         raise ExportError(f"the plan names the layer {layer!r}, which the model does not have.") from None
 
 
-def _changes(planned: Plan, lowered: Plan) -> Iterator[tuple[str, str]]:
+def _changes(model: PreTrainedModel, planned: Plan, lowered: Plan) -> Iterator[tuple[str, str]]:
+    """Layer -> what became of a plan entry that Core ML has no exact form of."""
     for entry in planned.layers:
-        if entry.activation != lowered.entry(entry.layer).activation:
-            yield (
-                entry.layer,
-                f"{entry.activation.replace('_int8', ' INT8')} inputs are planned; they stay floating-point",
+        block, told = block_of(_weight(model, entry.layer).shape[1]), []
+        if lowered.entry(entry.layer).granularity == "per_block" and block < BLOCK:
+            told.append(f"blocks of {BLOCK} are planned; {block} divide its channels")
+        if entry.activation != "none":
+            told.append(
+                f"{entry.activation.replace('_int8', ' INT8')} inputs are planned; they stay floating-point"
             )
+        if told:
+            yield entry.layer, "; ".join(told)
 
 
 def _told(scheme: Scheme) -> str:
@@ -307,16 +317,15 @@ def _reads(operator: Any, constant: str) -> bool:
 
 def _quantize(package: Any, plan: Plan) -> Any:
     """Every integer entry, by the name of its constant."""
-    owned = {weight.name: entry for entry, weight in weight_variables(package._mil_program, plan)}
     configs = {
-        name: ct.optimize.coreml.OpLinearQuantizerConfig(
+        weight.name: ct.optimize.coreml.OpLinearQuantizerConfig(
             mode="linear_symmetric",
             dtype=entry.weight,
             granularity=entry.granularity,
-            block_size=BLOCK,
+            block_size=block_of(weight.shape[1]),
             weight_threshold=0,
         )
-        for name, entry in owned.items()
+        for entry, weight in weight_variables(package._mil_program, plan)
         if entry.weight in INTEGERS
     }
     return ct.optimize.coreml.linear_quantize_weights(

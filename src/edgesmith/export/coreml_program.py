@@ -66,6 +66,11 @@ class StoredWeight:
         return float((np.abs(self.values - exact) / np.maximum(self.steps, np.finfo(np.float16).tiny)).max())
 
 
+def block_of(columns: int) -> int:
+    """Values of a row that share a scale: as many as a plan's block has, or the most below it that divide the row."""
+    return max(size for size in range(1, BLOCK + 1) if columns % size == 0)
+
+
 def weight_name(layer: str) -> str:
     """What the converter calls a module's weight."""
     return f"model_{layer.replace('.', '_')}_weight"
@@ -119,7 +124,7 @@ def _granularity(name: str, shape: tuple[int, int], scales: tuple[int, ...]) -> 
     rows, columns = shape
     forms: dict[tuple[int, ...], Granularity] = {
         (1, 1): "per_tensor",
-        (rows, columns // BLOCK): "per_block",
+        (rows, columns // block_of(columns)): "per_block",
         (rows, 1): "per_channel",
     }
     if scales not in forms:

@@ -173,6 +173,9 @@ def _value(values: Mapping[str, Any], given: Any) -> Any:
 
 
 def _widened(value: Any) -> Any:
+    """FP16 as FP32; a flag as numpy takes it."""
+    if isinstance(value, np.bool_):
+        return bool(value)
     return value.astype(np.float32) if getattr(value, "dtype", None) == np.float16 else value
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError
+from edgesmith.export.logits import LogitsOnly
 
 OPSET = 20
 """The first with a Gelu operator: one kernel instead of five, and the same result."""
@@ -49,7 +50,7 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     try:
         with quiet():
             torch.onnx.export(
-                _LogitsOnly(model, names).eval(),
+                LogitsOnly(model, names).eval(),
                 tuple(tensor for tensor, _ in inputs.values()),
                 path,
                 dynamo=True,
@@ -80,18 +81,6 @@ def _image_inputs(model: PreTrainedModel) -> _Inputs:
     height, width = (size, size) if isinstance(size, int) else size
     pixels = torch.zeros(2, model.config.num_channels, height, width)
     return {"pixel_values": (pixels, {0: torch.export.Dim("batch")})}
-
-
-class _LogitsOnly(nn.Module):
-    """The model as a function of its tensors, in the order of the graph's inputs."""
-
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.model, self._names = model, names
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        logits: Tensor = self.model(**dict(zip(self._names, tensors, strict=True))).logits
-        return logits
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

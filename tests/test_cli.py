@@ -26,6 +26,7 @@ COMMANDS = [
     "report",
     "evaluate",
     "strings",
+    "export",
     "targets",
     "analyze",
     "recommend",

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from fixtures_pipeline import CHILD, FinishedRun, Listener, add_litert, predicti
 
 from edgesmith.cli.evaluation import evaluate_bundle
 from edgesmith.pipeline import compress, plan
+from edgesmith.pipeline.prepared import prepare
 from edgesmith.recipe import DataConfig, Recipe, SearchConfig
 from edgesmith.records import SilentProgress
 from edgesmith.runtime import load_bundle, open_bundle
@@ -28,6 +30,15 @@ import PIL.Image
 def run(image_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     path, heard = tmp_path_factory.mktemp("runs") / "images", Listener()
     return FinishedRun(image_recipe, path, compress(image_recipe, path, heard), heard)
+
+
+def test_the_model_is_written_for_core_ml(run: FinishedRun, tmp_path: Path) -> None:
+    if find_spec("coremltools") is None:
+        pytest.skip("the extra `coreml` is not installed")
+    path = tmp_path / "digits.mlpackage"
+    found = prepare(run.path, "coreml", path, None, SilentProgress())
+    assert [(spec.name, spec.shape) for spec in found.file.inputs] == [("pixel_values", (1, 3, 16, 16))]
+    assert "int8 per_channel" in found.file.stored.values()
 
 
 def test_the_verdict_is_pass(run: FinishedRun) -> None:

@@ -11,6 +11,7 @@ from edgesmith import __version__
 from edgesmith.cli.analyze import analyze, recommend
 from edgesmith.cli.bench import bench
 from edgesmith.cli.door import Door
+from edgesmith.cli.export import export
 from edgesmith.cli.options import (
     OUTPUT,
     build_recipe,
@@ -241,6 +242,7 @@ main.add_command(prune)
 main.add_command(sensitivity)
 main.add_command(quantize)
 main.add_command(strings)
+main.add_command(export)
 
 
 def _show_matrix(as_json: bool) -> None:

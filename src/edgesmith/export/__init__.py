@@ -10,8 +10,11 @@ from edgesmith.errors import MissingExtraError
 __all__ = ["exporter"]
 
 
-def exporter(runtime: str) -> Any:
-    """The module that writes artifacts for a runtime; it needs the extra of the same name.
+def exporter(runtime: str, extra: str | None = None) -> Any:
+    """The module that writes artifacts for a runtime, or in a format of `edgesmith.records.prepared`.
+
+    Args:
+        extra: that it needs; None for that of the same name.
 
     Raises:
         MissingExtraError: the extra is not installed.
@@ -19,4 +22,4 @@ def exporter(runtime: str) -> Any:
     try:
         return import_module(f"edgesmith.export.{runtime}")
     except ModuleNotFoundError as problem:
-        raise MissingExtraError(problem.name or runtime, runtime) from problem
+        raise MissingExtraError(problem.name or runtime, extra or runtime) from problem

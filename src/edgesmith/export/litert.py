@@ -19,14 +19,9 @@ fp32, any                              as it is
 from __future__ import annotations
 
 import inspect
-import logging
-import os
 import re
 import shutil
-import sys
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,6 +40,7 @@ from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError
 from edgesmith.export.artifact import Artifact, check_schemes
+from edgesmith.export.quiet import silence
 from edgesmith.export.weights import as_fp16
 from edgesmith.models.vision import image_shape
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
@@ -84,12 +80,12 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     Raises:
         ExportError: the converter does not support the model.
     """
-    whole = _LogitsOnly(model).eval()
+    whole = _WithPositions(model).eval()
     converter: Any = litert_torch
     for name, examples in _signatures(model, max_length, pairs=pairs).items():
         converter = converter.signature(name, whole, sample_kwargs=examples)
     try:
-        with _quiet():
+        with silence():
             converter.convert().export(str(path))
     except (RuntimeError, ValueError, NotImplementedError) as problem:
         raise ExportError(
@@ -127,7 +123,7 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     for entry in plan.layers:
         _add_to_recipe(work, entry)
     if work.get_quantization_recipe():
-        with _quiet():
+        with silence():
             work.quantize().export_model(str(path), overwrite=True)
     else:  # nothing to quantize is an error there
         shutil.copyfile(graph_path, path)
@@ -159,7 +155,7 @@ def _read_back(file: Any, path: Path, plan: Plan) -> dict[str, str]:
     return check_schemes(path, plan, stored)
 
 
-class _LogitsOnly(nn.Module):
+class _WithPositions(nn.Module):
     """The model as a function of its tensors, the positions of a text's tokens computed from the mask.
 
     Constant positions would be folded into a table of their own for every bucket; read through the mask, one table
@@ -317,26 +313,3 @@ def _specs(file: Any, side: str) -> tuple[TensorSpec, ...]:
             )
         )
     return tuple(specs)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what the converter and the quantizer print, from Python and from below it."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    sys.stdout.flush(), sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        try:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                yield
-        finally:
-            sys.stdout.flush(), sys.stderr.flush()
-            os.dup2(kept[0], 1)
-            os.dup2(kept[1], 2)
-            os.close(kept[0])
-            os.close(kept[1])
-            logging.disable(level)

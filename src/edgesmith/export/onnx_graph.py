@@ -15,10 +15,11 @@ from typing import Any
 
 import onnx
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError
+from edgesmith.export.logits import LogitsOnly
 from edgesmith.models.vision import image_shape
 
 OPSET = 20
@@ -50,7 +51,7 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     try:
         with quiet():
             torch.onnx.export(
-                _LogitsOnly(model, names).eval(),
+                LogitsOnly(model, names).eval(),
                 tuple(tensor for tensor, _ in inputs.values()),
                 path,
                 dynamo=True,
@@ -79,18 +80,6 @@ def _text_inputs(max_length: int, *, pairs: bool) -> _Inputs:
 def _image_inputs(model: PreTrainedModel) -> _Inputs:
     pixels = torch.zeros(2, *image_shape(model.config))
     return {"pixel_values": (pixels, {0: torch.export.Dim("batch")})}
-
-
-class _LogitsOnly(nn.Module):
-    """The model as a function of its tensors, in the order of the graph's inputs."""
-
-    def __init__(self, model: PreTrainedModel, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.model, self._names = model, names
-
-    def forward(self, *tensors: Tensor) -> Tensor:
-        logits: Tensor = self.model(**dict(zip(self._names, tensors, strict=True))).logits
-        return logits
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:

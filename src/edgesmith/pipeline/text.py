@@ -101,6 +101,12 @@ class TrimmedTexts:
         ]
 
 
+def compact_texts(model: PreTrainedModel, max_length: int, *, pairs: bool) -> CompactBert:
+    """The model's compact form, its positions cut and, for single texts, its token types folded."""
+    compact = keep_positions(to_compact(model), max_length)
+    return compact if pairs else fold_token_types(compact)
+
+
 def lessons(splits: Splits[TextExamples]) -> TextExamples:
     """What students learn from: the training rows and, after them, the texts without labels."""
     return splits.train if splits.unlabelled is None else splits.train.followed_by(splits.unlabelled)
@@ -205,9 +211,7 @@ class TextModality(Modality):
         return load_classifier(str(folder), self.splits.label_names).model
 
     def compact(self, model: PreTrainedModel) -> CompactBert:
-        """Its positions are cut and, for single texts, its token types folded."""
-        compact = keep_positions(to_compact(model), self.max_length)
-        return compact if self.has_pairs else fold_token_types(compact)
+        return compact_texts(model, self.max_length, pairs=self.has_pairs)
 
     def trim(self, model: CompactBert, structure: Structure) -> tuple[CompactBert, list[str]]:
         return prune_embedding(model, structure, self._student.trimmed.kept_ids)

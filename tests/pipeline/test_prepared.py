@@ -81,7 +81,8 @@ def test_a_name_that_is_taken_or_ends_otherwise_is_refused(form: str, tmp_path: 
     assert done.exit_code == 2 and f"exists; give a new name with -o, such as {tmp_path}" in done.stderr
     assert taken.read_text() == "mine"
     done = call("export", tmp_path, "--to", form, "-o", tmp_path / "model.zip")
-    assert done.exit_code == 2 and f"model.zip does not end in {suffix}; give a new name" in done.stderr
+    why = f"does not end in {suffix}" if suffix else "is a folder's name with an ending"
+    assert done.exit_code == 2 and f"model.zip {why}; give a new name" in done.stderr
 
 
 def test_a_format_that_is_not_known_is_refused_with_those_that_are(tmp_path: Path) -> None:

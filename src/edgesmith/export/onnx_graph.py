@@ -31,21 +31,24 @@ _Inputs = dict[str, tuple[Tensor, dict[int, Any]]]
 """Name -> an example and its dynamic dimensions."""
 
 
-def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: bool) -> None:
+def export_graph(
+    model: PreTrainedModel, path: Path, *, max_length: int, pairs: bool, is_fixed: bool = False
+) -> None:
     """Writes the FP32 graph with dynamic batch and sequence, its nodes named after their modules.
 
     Args:
         model: a classifier of texts, or of images, whose height and width are fixed.
         max_length: longest sequence of text in tokens; the graph accepts 2 to this.
         pairs: whether ``token_type_ids`` is an input.
+        is_fixed: the graph accepts one row only, of `max_length` tokens where it is a text.
 
     Raises:
         ExportError: the exporter does not support the model.
     """
     inputs = (
-        _image_inputs(model)
+        _image_inputs(model, rows=1 if is_fixed else 2)
         if model.main_input_name == "pixel_values"
-        else _text_inputs(max_length, pairs=pairs)
+        else _text_inputs(max_length, pairs=pairs, is_fixed=is_fixed)
     )
     names = tuple(inputs)
     try:
@@ -58,7 +61,9 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
                 opset_version=OPSET,
                 input_names=list(names),
                 output_names=["logits"],
-                dynamic_shapes=(tuple(dimensions for _, dimensions in inputs.values()),),
+                dynamic_shapes=None
+                if is_fixed
+                else (tuple(dimensions for _, dimensions in inputs.values()),),
                 external_data=False,
                 verbose=False,
             )
@@ -70,15 +75,16 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     onnx.save(graph, path)
 
 
-def _text_inputs(max_length: int, *, pairs: bool) -> _Inputs:
+def _text_inputs(max_length: int, *, pairs: bool, is_fixed: bool) -> _Inputs:
     names = ("input_ids", "attention_mask") + (("token_type_ids",) if pairs else ())
     dimensions = {0: torch.export.Dim("batch"), 1: torch.export.Dim("sequence", max=max_length)}
     # Two rows of real ids and different tensors: one tensor object for two inputs would export a wrong graph.
-    return {name: (torch.ones(2, min(16, max_length), dtype=torch.int64), dimensions) for name in names}
+    shape = (1, max_length) if is_fixed else (2, min(16, max_length))
+    return {name: (torch.ones(shape, dtype=torch.int64), dimensions) for name in names}
 
 
-def _image_inputs(model: PreTrainedModel) -> _Inputs:
-    pixels = torch.zeros(2, *image_shape(model.config))
+def _image_inputs(model: PreTrainedModel, *, rows: int) -> _Inputs:
+    pixels = torch.zeros(rows, *image_shape(model.config))
     return {"pixel_values": (pixels, {0: torch.export.Dim("batch")})}
 
 

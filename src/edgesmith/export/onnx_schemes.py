@@ -19,7 +19,16 @@ from onnxruntime.quantization.matmul_nbits_quantizer import (
 from edgesmith.errors import ExportError
 from edgesmith.export.weights import int8_rows
 from edgesmith.records import LayerPlan, Scheme
-from edgesmith.records.plan import BITS, BLOCK, INTEGERS, Activation, Granularity, WeightDtype, uint8_steps
+from edgesmith.records.plan import (
+    BITS,
+    BLOCK,
+    INTEGERS,
+    Activation,
+    Granularity,
+    WeightDtype,
+    int8_step,
+    uint8_steps,
+)
 
 SUFFIXES = ("", "_MatMul", "_quant", "_MatMul_quant")
 """What `quantize_dynamic` appends to the name of a node: it makes a MatMul of a Gemm, and a MatMulInteger of that."""
@@ -48,30 +57,37 @@ def find_node(graph: onnx.GraphProto, layer: str) -> onnx.NodeProto:
     return found
 
 
-def quantize_statically(graph: onnx.GraphProto, entry: LayerPlan) -> None:
+def quantize_statically(graph: onnx.GraphProto, entry: LayerPlan, *, symmetric: bool = False) -> None:
     """Puts QuantizeLinear and DequantizeLinear before a MatMul, and its weight in INT8 behind a DequantizeLinear.
 
-    The runtime makes one MatMulIntegerToFloat of them. The output is not quantized: what follows adds a bias.
+    ONNX Runtime makes one MatMulIntegerToFloat of them. The output is not quantized: what follows adds a bias.
+
+    Args:
+        symmetric: the input becomes INT8 with zero point 0, not UINT8 with one that fits its range.
     """
     if entry.input_range is None:
         raise ExportError(f"{entry.layer} is planned with static activations and has no range of inputs.")
     name, node = entry.layer, find_node(graph, entry.layer)
     weight = _weight_of(graph, node)
     stored, scales = int8_rows(numpy_helper.to_array(weight).T)  # (N, K), (N, 1)
-    scale, zero_point = uint8_steps(entry.input_range)
+    if symmetric:
+        scale, zero_point = int8_step(entry.input_range), np.int8(0)
+    else:
+        scale, offset = uint8_steps(entry.input_range)
+        zero_point = np.uint8(offset)
     constants: dict[str, Any] = {
         f"{name}.step": np.float32(scale),
-        f"{name}.zero": np.uint8(zero_point),
+        f"{name}.zero": zero_point,
         f"{name}.int8": stored.T,
         f"{name}.scales": scales[:, 0],
         f"{name}.zeros": np.zeros(len(scales), np.int8),
     }
     before = [
         helper.make_node(
-            "QuantizeLinear", [node.input[0], f"{name}.step", f"{name}.zero"], [f"{name}.uint8"], f"{name}_input"
+            "QuantizeLinear", [node.input[0], f"{name}.step", f"{name}.zero"], [f"{name}.rounded"], f"{name}_input"
         ),
         helper.make_node(
-            "DequantizeLinear", [f"{name}.uint8", f"{name}.step", f"{name}.zero"], [f"{name}.input"], f"{name}_back"
+            "DequantizeLinear", [f"{name}.rounded", f"{name}.step", f"{name}.zero"], [f"{name}.input"], f"{name}_back"
         ),
         helper.make_node(
             "DequantizeLinear",
@@ -128,7 +144,7 @@ def stored_scheme(graph: onnx.GraphProto, layer: str) -> Scheme:
         raise ExportError(f"the node of the layer {layer!r} reads no matrix.")
     dtype = _DTYPES.get(matrix.data_type, TensorProto.DataType.Name(matrix.data_type).lower())
     granularity = _granularity(tensors, matrix, node, layer) if dtype in INTEGERS else "per_channel"
-    first = made_by.get(node.input[0])
+    first = made_by.get(node.input[0]) if node.op_type != "Gather" else None
     arrives = first is not None and first.op_type == "DequantizeLinear"
     return _scheme(
         dtype,

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -44,13 +45,14 @@ __all__ = ["MODEL_NAME", "export_graph", "lower", "read_back"]
 MODEL_NAME = "model.onnx"
 
 
-def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
+def lower(graph_path: Path, plan: Plan, path: Path, *, explicit: bool = False) -> Artifact:
     """Writes the graph with its weights as the plan says, and reads it back.
 
     Args:
         graph_path: what `export_graph` wrote.
         plan: entries for modules of the exported model.
         path: the file to write.
+        explicit: the file is for TensorRT: all that is INT8 stands behind a DequantizeLinear, with zero point 0.
 
     Raises:
         ExportError: an entry names no layer of the graph, cannot be lowered, or the file does not hold what the plan
@@ -76,18 +78,18 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
                 )
         model = onnx.load(quantized if linear else graph_path)
     with quiet():
-        _lower_others(model, plan)
+        _lower_others(model, plan, explicit)
     _strip(model)
     onnx.save(model, path)
     return Artifact(
         path=path,
-        inputs=_specs(model.graph.input),
-        outputs=_specs(model.graph.output),
+        inputs=specs(model.graph.input),
+        outputs=specs(model.graph.output),
         stored=read_back(path, plan),
     )
 
 
-def _lower_others(model: onnx.ModelProto, plan: Plan) -> None:
+def _lower_others(model: onnx.ModelProto, plan: Plan, explicit: bool) -> None:
     """Whatever `quantize_dynamic` does not do."""
     if any(entry.activation == "static_int8" or entry.granularity == "per_block" for entry in plan.layers):
         ONNXModel(model).replace_gemm_with_matmul()
@@ -99,9 +101,9 @@ def _lower_others(model: onnx.ModelProto, plan: Plan) -> None:
         elif entry.granularity == "per_block" and entry.weight in INTEGERS:
             store_in_blocks(model.graph, entry)
         elif entry.activation == "static_int8":
-            quantize_statically(model.graph, entry)
+            quantize_statically(model.graph, entry, symmetric=explicit)
         elif entry.weight == "int8" and entry.kind == "embedding":
-            _quantize_embedding(model.graph, entry.layer)
+            _quantize_embedding(model.graph, entry.layer, explicit)
 
 
 def read_back(path: Path, plan: Plan) -> dict[str, str]:
@@ -116,8 +118,12 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
     return check_schemes(path, plan, stored)
 
 
-def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
-    """Replaces Gather(FP32 table) by Gather(INT8 rows) x Gather(scale of each row)."""
+def _quantize_embedding(graph: onnx.GraphProto, layer: str, explicit: bool) -> None:
+    """Replaces Gather(FP32 table) by Gather(INT8 rows) x Gather(scale of each row).
+
+    Args:
+        explicit: by Gather(DequantizeLinear(INT8 rows)) instead, which a runtime may unpack when it loads.
+    """
     gather = find_node(graph, layer)
     if gather.op_type != "Gather":
         raise ExportError(
@@ -135,6 +141,14 @@ def _quantize_embedding(graph: onnx.GraphProto, layer: str) -> None:
         ]
     )
     position = list(graph.node).index(gather)
+    if explicit:
+        graph.initializer[-1].CopyFrom(numpy_helper.from_array(scales[:, 0], f"{layer}.scales"))
+        graph.initializer.append(numpy_helper.from_array(np.zeros(len(rows), np.int8), f"{layer}.zeros"))
+        parts = [f"{layer}.rows", f"{layer}.scales", f"{layer}.zeros"]
+        unpack = helper.make_node("DequantizeLinear", parts, [f"{layer}.table"], f"{layer}_table", axis=0)
+        graph.node.insert(position, unpack)
+        gather.input[0] = f"{layer}.table"
+        return
     graph.node.remove(gather)
     for offset, node in enumerate(
         [
@@ -170,7 +184,8 @@ def _strip(model: onnx.ModelProto) -> None:
         node.doc_string = ""
 
 
-def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+def specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    """Inputs or outputs of a graph."""
     return tuple(
         TensorSpec(
             name=value.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,17 @@ from edgesmith.models import (
     to_compact_vit,
 )
 from edgesmith.pipeline.bench import MODEL_FOLDER
+from edgesmith.pipeline.calibrated import calibration_rows, changes, static_plan
 from edgesmith.pipeline.quantizing import QUANTIZATION_NAME
 from edgesmith.pipeline.text import compact_texts
+from edgesmith.recipe import DataConfig
 from edgesmith.records import QUESTION_TASK, TAGGED_TASK, Manifest, Progress, Quantization, Task, read_json
 from edgesmith.records.prepared import FORMATS, PreparedRecord
 from edgesmith.report.load import PRUNE_STEP, load_run
-from edgesmith.runtime.bundle import open_bundle
+from edgesmith.runtime.bundle import Bundle, open_bundle
+
+_SEED = 0
+"""Of the calibration rows that are drawn."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,30 @@ class _Finished:
 
     Attributes:
         source: folder or hub id of the model.
-        manifest: of its bundle, with the plan.
+        bundle: with the plan.
+        data: that it was made with, where that is known.
     """
 
     source: str
-    manifest: Manifest
+    bundle: Bundle
+    data: DataConfig | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
 
 
-def prepare(run: Path, form: str, path: Path, runtime: str | None, progress: Progress) -> PreparedRecord:
+def prepare(
+    run: Path,
+    form: str,
+    path: Path,
+    runtime: str | None,
+    progress: Progress,
+    *,
+    data: DataConfig | None = None,
+    activation_bits: int = 16,
+    htp_arch: int | None = None,
+) -> PreparedRecord:
     """Writes the model of a finished run in a format of `FORMATS`, and reads it back.
 
     Args:
@@ -51,6 +72,8 @@ def prepare(run: Path, form: str, path: Path, runtime: str | None, progress: Pro
         form: name in `FORMATS`.
         path: to write; must not exist.
         runtime: whose plan of the run is taken; None for that of the verdict.
+        data: rows to calibrate on, where the format needs some; None for those of the run.
+        activation_bits, htp_arch: as in `edgesmith.export.order.Order`.
 
     Raises:
         RecipeError: no finished run, a plan that it does not have, or a `path` that exists or ends in another way.
@@ -69,12 +92,22 @@ def prepare(run: Path, form: str, path: Path, runtime: str | None, progress: Pro
         max_length=manifest.max_length,
         pairs=_has_pairs(manifest),
         labels=manifest.labels,
+        activation_bits=activation_bits,
+        htp_arch=htp_arch,
     )
+    if FORMATS[form].calibrated:
+        order = replace(order, rows=calibration_rows(found.bundle, _data(found, data, form), _SEED))
+    elif data is not None:
+        raise RecipeError(f"{form} is not calibrated; leave --data out.")
+    model = _load(found)
+    if FORMATS[form].static:
+        progress.say(f"measuring static inputs on {len(order.rows)} training rows")
+        order = replace(order, plan=static_plan(model, order.plan, order.rows))
     progress.say(f"writing {found.source} as the plan for {manifest.runtime} says")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         partial = Path(folder) / path.name
-        written = writer.write(_load(found), order, partial)
+        written = writer.write(model, order, partial)
         partial.rename(path)
     return PreparedRecord(
         path=str(path),
@@ -82,13 +115,28 @@ def prepare(run: Path, form: str, path: Path, runtime: str | None, progress: Pro
         run=str(run),
         plan_of=manifest.runtime,
         size_bytes=folder_bytes(path) if path.is_dir() else path.stat().st_size,
-        file=written,
+        file=replace(written, changes=changes(manifest.plan, order.plan) | written.changes),
     )
+
+
+def _data(found: _Finished, given: DataConfig | None, form: str) -> DataConfig:
+    data = given or found.data
+    if data is None:
+        raise RecipeError(
+            f"{form} needs rows to calibrate on, and the run does not say which. Add --data FILE."
+        )
+    return data
 
 
 def _check_path(path: Path, suffix: str) -> None:
     if path.suffix != suffix or path.exists():
-        why = "exists" if path.exists() else f"does not end in {suffix}"
+        why = (
+            "exists"
+            if path.exists()
+            else f"does not end in {suffix}"
+            if suffix
+            else "is a folder's name with an ending"
+        )
         free = path.with_suffix(suffix) if path.suffix != suffix else path.with_stem(f"{path.stem}-2")
         raise RecipeError(f"{path} {why}; give a new name with -o, such as {free}.")
 
@@ -97,14 +145,14 @@ def _open(run: Path, runtime: str | None) -> _Finished:
     if (run / f"{QUANTIZATION_NAME}.json").is_file():
         found = read_json(Quantization, run / f"{QUANTIZATION_NAME}.json")
         _check_has_plan(run, runtime, (found.runtime,))
-        return _Finished(found.model, open_bundle(run / found.bundle).manifest)
+        return _Finished(found.model, open_bundle(run / found.bundle))
     finished = load_run(run)
     verdicts = {verdict.runtime: verdict for verdict in finished.verdicts}
     _check_has_plan(run, runtime, tuple(verdicts))
     chosen = next(row.name for row in finished.candidates if row.chosen)
     folder = run / PRUNE_STEP / chosen / MODEL_FOLDER
     bundle = open_bundle(run / verdicts[runtime or finished.verdict.runtime].bundle)
-    return _Finished(str(folder), bundle.manifest)
+    return _Finished(str(folder), bundle, finished.recipe.data)
 
 
 def _check_has_plan(run: Path, runtime: str | None, runtimes: tuple[str, ...]) -> None:

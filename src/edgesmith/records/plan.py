@@ -67,6 +67,11 @@ def uint8_steps(value_range: tuple[float, float]) -> tuple[float, int]:
     return scale, round(-low / scale)
 
 
+def int8_step(value_range: tuple[float, float]) -> float:
+    """Scale under which INT8 with zero point 0 holds a range: its farther end becomes 127 or -127."""
+    return max(*map(abs, value_range), 127 * _SMALLEST) / 127
+
+
 @dataclass(frozen=True, kw_only=True)
 class LayerPlan:
     """One weight's entry.

@@ -15,15 +15,29 @@ class Format:
         suffix: how the name of the file, or of a package, ends.
         extra: of edgesmith that the writer needs.
         title: what it is, in words.
+        calibrated: the writer needs rows of data.
+        static: linear layers with INT8 weights need static INT8 inputs, symmetric.
     """
 
     suffix: str
     extra: str
     title: str
+    calibrated: bool = False
+    static: bool = False
 
 
 FORMATS: dict[str, Format] = {
     "coreml": Format(suffix=".mlpackage", extra="coreml", title="Core ML, for Apple devices"),
+    "tensorrt": Format(
+        suffix="",
+        extra="onnxruntime",
+        title="ONNX for TensorRT, for NVIDIA devices",
+        calibrated=True,
+        static=True,
+    ),
+    "qnn": Format(
+        suffix="", extra="onnxruntime", title="ONNX for QNN, for Qualcomm devices", calibrated=True
+    ),
 }
 """By name; ``edgesmith.export.<name>`` has the writer, ``write(model, order, path) -> Prepared``."""
 

@@ -31,10 +31,11 @@ def load_bundle(path: str | Path, *, threads: int = 1, verify: bool = True) -> B
         return TagPredictor(bundle, threads=threads)
     if bundle.manifest.task == QUESTION_TASK:
         return QuestionPredictor(bundle, threads=threads)
-    return Predictor(bundle, _encoder(bundle), threads=threads)
+    return Predictor(bundle, encoder_of(bundle), threads=threads)
 
 
-def _encoder(bundle: Bundle) -> Encoder:
+def encoder_of(bundle: Bundle) -> Encoder:
+    """What turns inputs into the feeds of a bundle's model."""
     manifest = bundle.manifest
     if manifest.preprocessing is not None:
         return ImageEncoder(manifest.preprocessing)

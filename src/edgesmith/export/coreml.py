@@ -241,7 +241,9 @@ def _convert(model: PreTrainedModel, order: Order, plan: Plan) -> Any:
     """
     names, examples, inputs = _image_inputs(model) if _reads_images(model) else _text_inputs(order)
     try:
-        traced = torch.jit.trace(LogitsOnly(model, names).eval(), examples, check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            LogitsOnly(model, names).eval(), examples, check_trace=False
+        )
         return ct.convert(
             traced,
             inputs=inputs,

@@ -20,10 +20,11 @@ from edgesmith.records import LayerPlan, Plan, Scheme
 from edgesmith.records.plan import BLOCK, Granularity, WeightDtype
 
 with silence():  # it remarks on versions of torch and scikit-learn, and on the parts that only a Mac has
-    import coremltools as ct
+    import coremltools
     from coremltools.converters.mil.frontend.milproto.load import load as load_program
     from coremltools.converters.mil.mil import Builder, Function, types
 
+ct: Any = coremltools
 TARGET = ct.target.iOS18
 
 _FP16 = "fp16"

@@ -82,8 +82,8 @@ class Graph:
             return None
         for name in node.input[:2]:
             maker = self.makers.get(name)
-            behind = maker is not None and maker.op_type in ("Cast", "DequantizeLinear")
-            if name in self.constants or (behind and maker.input[0] in self.constants):
+            is_unpacked = maker is not None and maker.op_type in ("Cast", "DequantizeLinear")
+            if (maker.input[0] if maker is not None and is_unpacked else name) in self.constants:
                 return str(name)
         return None
 

@@ -71,10 +71,10 @@ def quantize_statically(graph: onnx.GraphProto, entry: LayerPlan, *, symmetric: 
     weight = _weight_of(graph, node)
     stored, scales = int8_rows(numpy_helper.to_array(weight).T)  # (N, K), (N, 1)
     if symmetric:
-        scale, zero_point = int8_step(entry.input_range), np.int8(0)
+        scale, zero_point = int8_step(entry.input_range), np.array(0, np.int8)
     else:
         scale, offset = uint8_steps(entry.input_range)
-        zero_point = np.uint8(offset)
+        zero_point = np.array(offset, np.uint8)
     constants: dict[str, Any] = {
         f"{name}.step": np.float32(scale),
         f"{name}.zero": zero_point,

@@ -172,7 +172,7 @@ def _move_mask(whole: onnx.ModelProto, graph: Path, rows: Sequence[Feeds]) -> No
     ]
     if not masks:
         raise ExportError(f"the graph has no constant {MASK_VALUE:.0f} that masks tokens.")
-    value = np.float32(mask_value(_score_range(whole, graph, rows)))
+    value = np.array(mask_value(_score_range(whole, graph, rows)), np.float32)
     for mask in masks:
         mask.CopyFrom(numpy_helper.from_array(value, mask.name))
 

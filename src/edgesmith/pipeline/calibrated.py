@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,10 +42,11 @@ def calibration_rows(bundle: Bundle, data: DataConfig, seed: int) -> tuple[Feeds
     manifest = bundle.manifest
     examples = _training_examples(manifest.task, data, seed)
     chosen = examples.take(np.random.default_rng(seed).permutation(len(examples))[:ROWS])
+    inputs: Sequence[Any]
     if isinstance(chosen, ImageExamples):
-        inputs, pairs = list(chosen.images), None
+        inputs, pairs = chosen.images, None
     else:
-        inputs, pairs = list(chosen.texts), chosen.pairs
+        inputs, pairs = chosen.texts, chosen.pairs
     encoder, names = encoder_of(bundle), {spec.name for spec in manifest.inputs}
     rows = (encoder.encode([one], pairs and [pairs[i]]) for i, one in enumerate(inputs))
     return tuple({name: value for name, value in row.items() if name in names} for row in rows)

@@ -9,14 +9,12 @@ learn from the texts of GLUE's CoLA, MRPC, RTE and STS-B beside it and of SQuAD 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+from glue_texts import other_texts
 from table import write_table
 
 ROOT = Path(__file__).parents[1]
@@ -40,27 +38,13 @@ SETTINGS = (
     "search.candidates=[small,medium,large]",  # `tiny` loses on long sentences (LOG.md)
 )
 
-COLUMNS = {"CoLA": (3,), "MRPC": (3, 4), "RTE": (1, 2), "STS-B": (7, 8)}
-"""Of the texts in train.tsv."""
 WORDS = range(3, 41)
 """Of a text; SST-2's are as long."""
 
 
-def other_texts(data: Path) -> Iterator[str]:
-    """Sentences and questions of the training files beside SST-2's, lower case as they are there."""
-    for name, columns in COLUMNS.items():
-        for line in (data.parent / name / "train.tsv").read_text(encoding="utf-8-sig").split("\n"):
-            fields = line.split("\t")
-            yield from (fields[column] for column in columns if column < len(fields))
-    squad = json.loads((data.parents[1] / "squad" / "train.json").read_text(encoding="utf-8"))
-    for paragraph in (paragraph for article in squad["data"] for paragraph in article["paragraphs"]):
-        yield from re.split(r"(?<=[.!?])\s+", paragraph["context"])
-        yield from (question["question"] for question in paragraph["qas"])
-
-
 def write_texts(path: Path) -> None:
     """Each text once, a line each."""
-    texts = dict.fromkeys(" ".join(text.lower().split()) for text in other_texts(DATA))
+    texts = dict.fromkeys(" ".join(text.lower().split()) for text in other_texts(DATA.parent))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(f"{text}\n" for text in texts if len(text.split()) in WORDS), encoding="utf-8")
 

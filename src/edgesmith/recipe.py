@@ -331,6 +331,36 @@ class PruneConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """The model that `edgesmith distill` teaches: another one, or a smaller one cut from the teacher.
+
+    Attributes:
+        model: a name that `edgesmith models` lists, with random weights, or a local folder or hub id of pretrained weights
+            under the teacher's tokenizer; None cuts the student from the teacher.
+        layers: of the teacher that stay, evenly spaced; None keeps all.
+        hidden: share of the teacher's hidden units that stay, the most important by Fisher information; None keeps all.
+        rank: of the word table's two factors (truncated SVD); None leaves it whole.
+    """
+
+    model: str | None = None
+    layers: int | None = None
+    hidden: float | None = None
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.layers is None or self.layers >= 1, "layers", self.layers, "1 or more")
+        _require(self.hidden is None or 0 < self.hidden < 1, "hidden", self.hidden, "a share such as 50%")
+        _require(self.rank is None or self.rank >= 1, "rank", self.rank, "1 or more")
+        cut = {"layers": self.layers, "hidden": self.hidden, "rank": self.rank}
+        named = {key: value for key, value in cut.items() if value is not None}
+        if (self.model is None) == (not named):
+            raise RecipeError(
+                f"student is {self.model!r}, and what is cut from the teacher is {named or 'nothing'}; one of both is needed. "
+                "Examples: --student tinybert-4, or --layers 3 --hidden 50%"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class CutConfig:
     """What `edgesmith prune` leaves of a model, and how it decides.
 

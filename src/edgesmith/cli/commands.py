@@ -12,6 +12,7 @@ from edgesmith.cli.analyze import analyze, recommend
 from edgesmith.cli.bench import bench
 from edgesmith.cli.door import Door
 from edgesmith.cli.export import export
+from edgesmith.cli.learning import distill, finetune
 from edgesmith.cli.options import (
     OUTPUT,
     build_recipe,
@@ -238,6 +239,8 @@ main.add_command(recommend)
 main.add_command(bench)
 main.add_command(models)
 main.add_command(compare)
+main.add_command(finetune)
+main.add_command(distill)
 main.add_command(prune)
 main.add_command(sensitivity)
 main.add_command(quantize)

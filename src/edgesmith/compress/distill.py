@@ -13,6 +13,7 @@ from edgesmith.compress.losses import regression_loss, soft_label_loss
 from edgesmith.compress.match import Match
 from edgesmith.data.encoding import EncodedRows, choices, model_inputs
 from edgesmith.models.compact import CompactEncoder
+from edgesmith.models.coupling import Prunable
 from edgesmith.recipe import MatchConfig, TeachingConfig
 
 
@@ -54,7 +55,7 @@ class TaskLoss:
 
     def __init__(
         self,
-        student: CompactEncoder,
+        student: Prunable,
         teacher: CompactEncoder,
         teacher_logits: Tensor,
         config: TeachingConfig,
@@ -102,7 +103,7 @@ class GeneralLoss:
     """
 
     def __init__(
-        self, student: CompactEncoder, teacher: CompactEncoder, config: MatchConfig, *, seed: int = 0
+        self, student: Prunable, teacher: CompactEncoder, config: MatchConfig, *, seed: int = 0
     ) -> None:
         self._match = Match(student, teacher, config, seed=seed)
         self.beside = self._match.projections

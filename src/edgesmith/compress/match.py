@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from edgesmith.compress.losses import attention_loss, hidden_state_loss, relation_heads, relation_loss
 from edgesmith.errors import RecipeError
 from edgesmith.models.compact import CompactEncoder
+from edgesmith.models.coupling import Prunable, Shape, prunable_shape
 from edgesmith.models.families import shape_of
 from edgesmith.models.insides import Projected, watched
 from edgesmith.recipe import MatchConfig
-from edgesmith.records import EncoderShape
+from edgesmith.records import BottleneckShape, EncoderShape
 
 
 def layer_map(teacher_depth: int, student_depth: int) -> list[int]:
@@ -27,16 +28,15 @@ def layer_map(teacher_depth: int, student_depth: int) -> list[int]:
     return [max(0, round((index + 1) * teacher_depth / student_depth) - 1) for index in range(student_depth)]
 
 
-def check_match(
-    config: MatchConfig, student: EncoderShape, teacher: EncoderShape, followed: Sequence[int]
-) -> None:
+def check_match(config: MatchConfig, student: Shape, teacher: EncoderShape, followed: Sequence[int]) -> None:
     """Refuses what cannot be compared.
 
     Args:
         followed: the teacher's layer of each student layer.
 
     Raises:
-        RecipeError: a layer that the teacher does not have, or attention scores of heads that are not as many.
+        RecipeError: a layer that the teacher does not have, attention scores of heads that are not as many, or what a
+            MobileBERT attends to, which its bottlenecks make of its states.
     """
     layers = f"0 to {teacher.depth - 1}, the layers of the teacher, counted from 0"
     asked = [("relation_layer", config.relation_layer)] if config.relation_layer is not None else []
@@ -48,6 +48,14 @@ def check_match(
             f"layer map: {len(followed)} layers ({', '.join(map(str, followed))}); allowed: one for each of the "
             f"student's {student.depth}."
         )
+    if isinstance(student, BottleneckShape):
+        for key in ("attention_weight", "relation_weight"):
+            if getattr(config, key):
+                raise RecipeError(
+                    f"{key} is {getattr(config, key):g}, and the student is a MobileBERT, whose attention reads bottlenecks; "
+                    "allowed: 0. Give a hidden_weight or an embedding_weight: they compare the states between its layers."
+                )
+        return
     for index, layer in enumerate(followed):
         if config.attention_weight and student.heads[index] != teacher.heads[layer]:
             raise RecipeError(
@@ -89,6 +97,9 @@ class Seen:
 class Match:
     """Weighted sum of the losses between what a student and its teacher compute inside.
 
+    Of a MobileBERT the states between its layers can be compared, through the projection: the feature map transfer of
+    arXiv:2004.02984, section 3.
+
     Args:
         followed: the teacher's layer of each student layer; None takes `layer_map`.
         seed: of the projections' first weights.
@@ -102,7 +113,7 @@ class Match:
 
     def __init__(
         self,
-        student: CompactEncoder,
+        student: Prunable,
         teacher: CompactEncoder,
         config: MatchConfig,
         *,
@@ -114,7 +125,7 @@ class Match:
         self.projections = None
         if not config.matches:
             return  # the student may be of any architecture
-        ours, theirs = shape_of(student.config), shape_of(teacher.config)
+        ours, theirs = prunable_shape(student.config), shape_of(teacher.config)
         self.followed = layer_map(theirs.depth, ours.depth) if followed is None else list(followed)
         check_match(config, ours, theirs, self.followed)
         self._last = ours.depth - 1

@@ -22,8 +22,8 @@ def to_plain(model: Prunable, origin: PreTrainedModel) -> PreTrainedModel | None
     """A model of the class it was pruned from, with its weights and logits; None where that class cannot have its shape.
 
     Every class of `transformers` can have fewer layers. Its layers are alike, so that FFNs may be narrower, but all of
-    them equally, and a head cannot go: the heads together are as wide as the hidden state. MobileBERT's residual stream
-    may be narrower.
+    them equally, and a head cannot go: the heads together are as wide as the hidden state, as are the rows of the word
+    table. MobileBERT's residual stream may be narrower.
 
     Args:
         origin: what `to_prunable` was given.
@@ -53,7 +53,9 @@ def _plain_config(origin: PreTrainedConfig, shape: Shape) -> PreTrainedConfig | 
     else:
         heads, neurons = set(shape.heads), set(shape.neurons)
     is_alike = heads == {origin.num_attention_heads} and len(neurons) == 1
-    is_wide = isinstance(shape, BottleneckShape) or shape.hidden == origin.hidden_size
+    is_wide = isinstance(shape, BottleneckShape) or {shape.hidden, shape.embedding_rank} == {
+        origin.hidden_size
+    }
     width = FAMILIES[origin.model_type].neurons if origin.model_type in FAMILIES else "intermediate_size"
     changes = {"num_hidden_layers": shape.depth, width: min(neurons), "hidden_size": shape.hidden}
     if not hasattr(origin, width):  # it follows from the hidden state's

@@ -4,6 +4,7 @@ from edgesmith.pipeline.calibration import calibrate
 from edgesmith.pipeline.comparison import compare
 from edgesmith.pipeline.compress import compress
 from edgesmith.pipeline.coupled import coupled_groups
+from edgesmith.pipeline.learning import distill, finetune
 from edgesmith.pipeline.outlook import Outlook, plan
 from edgesmith.pipeline.prediction import model_shape, predict_model
 from edgesmith.pipeline.pruning import prune
@@ -15,6 +16,8 @@ __all__ = [
     "compare",
     "compress",
     "coupled_groups",
+    "distill",
+    "finetune",
     "model_shape",
     "plan",
     "predict_model",

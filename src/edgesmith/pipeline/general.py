@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from edgesmith.compress.distill import GeneralLoss
 from edgesmith.compress.match import check_match, layer_map
 from edgesmith.compress.structure import keep_layers
-from edgesmith.compress.training import train
+from edgesmith.compress.training import TrainingResult, train
 from edgesmith.data import Splits, TextExamples, load_unlabelled
 from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.errors import ModelError
-from edgesmith.models import LoadedModel, load_classifier, shape_of, to_compact
+from edgesmith.models import CompactEncoder, LoadedModel, load_classifier, shape_of, to_compact
+from edgesmith.models.coupling import Prunable, prunable_shape
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
 from edgesmith.pipeline.runs import StepResult, model_fingerprint
 from edgesmith.recipe import Recipe
+from edgesmith.records import Progress
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,13 @@ def open_general(recipe: Recipe, splits: Splits[TextExamples], model: LoadedMode
     if config.teacher is not None and teacher is not None:
         positions = min(positions, int(teacher.model.config.max_position_embeddings))
         key.append(model_fingerprint(model_folder(config.teacher)))
-        _check_tokenizer(recipe, model.tokenizer, teacher.tokenizer, texts.train, texts.validation)
+        check_same_ids(
+            "distill.general.teacher",
+            (config.teacher, teacher.tokenizer),
+            (recipe.model, model.tokenizer),
+            texts.train,
+            texts.validation,
+        )
     ours = shape_of(model.model.config)
     theirs = shape_of(teacher.model.config) if teacher else ours
     check_match(config, ours, theirs, layer_map(theirs.depth, ours.depth))
@@ -70,18 +79,24 @@ def open_general(recipe: Recipe, splits: Splits[TextExamples], model: LoadedMode
     )
 
 
-def _check_tokenizer(
-    recipe: Recipe, ours: PreTrainedTokenizerBase, theirs: PreTrainedTokenizerBase, *parts: TextExamples
+def check_same_ids(
+    key: str, one: tuple[str, Any], other: tuple[str, PreTrainedTokenizerBase], *parts: TextExamples
 ) -> None:
-    """Refuses a teacher that reads any of the texts as other ids than the model does."""
+    """Refuses two models, each a name and its tokenizer, that read any of the texts as other ids.
+
+    Args:
+        key: what names the first of them.
+
+    Raises:
+        ModelError: they do.
+    """
     for part in parts:
-        batches = (tokenizer(list(part.texts))["input_ids"] for tokenizer in (ours, theirs))
-        for text, own, other in zip(part.texts, *batches, strict=True):
-            if own != other:
+        batches = (tokenizer(list(part.texts))["input_ids"] for _, tokenizer in (one, other))
+        for text, theirs, ours in zip(part.texts, *batches, strict=True):
+            if theirs != ours:
                 raise ModelError(
-                    f"distill.general.teacher: {recipe.distill.general.teacher} reads {text[:40]!r} as the ids "
-                    f"{_start(other)}, {recipe.model} as {_start(own)}; allowed: an encoder with the tokenizer of the "
-                    "model. Give one, or leave distill.general.teacher out."
+                    f"{key}: {one[0]} reads {text[:40]!r} as the ids {_start(theirs)}, {other[0]} as {_start(ours)}; "
+                    f"allowed: an encoder with the tokenizer of the model. Give one, or leave {key} out."
                 )
 
 
@@ -89,32 +104,60 @@ def _start(ids: list[int]) -> str:
     return ", ".join(map(str, ids[:6])) + (", ..." if len(ids) > 6 else "")
 
 
-def teach_generally(bench: Workbench, stage: GeneralStage, depth: int, folder: Path) -> StepResult:
-    """A student cut from the task's teacher learns what an encoder computes inside."""
-    config = bench.recipe.distill.general
-    layers = layer_map(len(bench.teacher.layers), depth)
-    student = keep_layers(bench.teacher, layers)
-    teacher = bench.teacher if stage.teacher is None else to_compact(stage.teacher)
-    ours, theirs = shape_of(student.config), shape_of(teacher.config)
+def warn_if_larger(progress: Progress, student: Prunable, teacher: CompactEncoder, name: str) -> None:
+    """Says so where a student is deeper or wider than what it learns from."""
+    ours, theirs = prunable_shape(student.config), shape_of(teacher.config)
     if ours.depth > theirs.depth or ours.hidden > theirs.hidden:
-        bench.progress.say(
-            f"warning: the student ({ours.depth} layers of width {ours.hidden}) is larger than the teacher of the "
-            f"general stage ({theirs.depth} of {theirs.hidden}), which may have nothing to teach it"
+        progress.say(
+            f"warning: the student ({ours.depth} layers of width {ours.hidden}) is larger than the {name} "
+            f"({theirs.depth} of {theirs.hidden}), which may have nothing to teach it"
         )
-    loss = GeneralLoss(student, teacher, config, seed=bench.recipe.seed)
-    result = train(
+
+
+def learn_generally(
+    recipe: Recipe,
+    stage: GeneralStage,
+    student: Prunable,
+    task_teacher: CompactEncoder,
+    folder: Path,
+    progress: Progress,
+    title: str,
+) -> TrainingResult:
+    """A student learns what the stage's teacher computes inside, or the task's where it has none of its own.
+
+    Args:
+        folder: checkpoints lie in it while it learns.
+
+    Raises:
+        RecipeError: their insides cannot be compared as the recipe asks.
+        StepError: the loss became infinite or NaN.
+    """
+    config = recipe.distill.general
+    teacher = task_teacher if stage.teacher is None else to_compact(stage.teacher)
+    warn_if_larger(progress, student, teacher, "teacher of the general stage")
+    loss = GeneralLoss(student, teacher, config, seed=recipe.seed)
+    return train(
         student,
         stage.train_rows,
         stage.validation_rows,
         config,
         folder=folder / "checkpoints",
-        seed=bench.recipe.seed,
-        progress=bench.progress,
-        title=f"general distillation of {depth} layers",
+        seed=recipe.seed,
+        progress=progress,
+        title=title,
         loss=loss,
         judge=None,
         beside=loss.beside,
     )
+
+
+def teach_generally(bench: Workbench, stage: GeneralStage, depth: int, folder: Path) -> StepResult:
+    """A student cut from the task's teacher learns what an encoder computes inside."""
+    config = bench.recipe.distill.general
+    layers = layer_map(len(bench.teacher.layers), depth)
+    student = keep_layers(bench.teacher, layers)
+    title = f"general distillation of {depth} layers"
+    result = learn_generally(bench.recipe, stage, student, bench.teacher, folder, bench.progress, title)
     bench.modality.save(student, folder / MODEL_FOLDER)
     source = "the task's teacher" if stage.teacher is None else str(config.teacher)
     return StepResult(

@@ -79,13 +79,24 @@ def open_task(recipe: Recipe) -> Opened:
         EdgesmithError: data or model cannot be used, or not together.
     """
     _check_runtimes(recipe)
-    _check_zoo(recipe)
-    opened = open_inputs(recipe)
+    if is_zoo_name(recipe.model):
+        family_of(zoo_config(ZOO[recipe.model]))
+    opened = open_trainable(recipe)
     opened.modality.check_can_trim()
     shape = shape_of(opened.model.config)
     for config in (recipe.distill, recipe.prune.recovery):
         check_match(config, shape, shape, layer_map(shape.depth, shape.depth))
     return opened
+
+
+def open_trainable(recipe: Recipe) -> Opened:
+    """`open_inputs` for what is trained whole: also any model of the zoo, with a tokenizer.
+
+    Raises:
+        EdgesmithError: as `open_task`.
+    """
+    _check_zoo(recipe)
+    return open_inputs(recipe)
 
 
 def open_inputs(recipe: Recipe) -> Opened:
@@ -140,7 +151,6 @@ def _check_zoo(recipe: Recipe) -> None:
             f"{name} is a model of the zoo, which is trained for {' or '.join(TEXT_TASKS)}; the task is {recipe.task}. "
             "Give the folder or hub id of trained weights as MODEL."
         )
-    family_of(zoo_config(ZOO[name]))
     if tokenizer is None:
         raise RecipeError(
             f"{name} is a model of the zoo ({RANDOM_WEIGHTS}) and has no tokenizer. To train it from random weights, "

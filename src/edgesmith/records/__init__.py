@@ -40,6 +40,7 @@ from edgesmith.records.task import (
     Task,
     metrics_of,
 )
+from edgesmith.records.training import Training
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
 from edgesmith.records.zoo import (
     RANDOM_WEIGHTS,
@@ -115,6 +116,7 @@ __all__ = [
     "Task",
     "TensorSpec",
     "TextCoverage",
+    "Training",
     "UnitKind",
     "Verdict",
     "VocabularyCoverage",

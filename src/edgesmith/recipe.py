@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 
@@ -98,6 +98,8 @@ class TrainingConfig:
     Attributes:
         evaluations: on validation rows, evenly spaced over the run; the best of them is what the run ends with.
         patience: evaluations in a row without a better one that end the run early; None lets it go on to its end.
+        arguments: more of `transformers.TrainingArguments`, such as ``{lr_scheduler_type: cosine, report_to: [tensorboard],
+            logging_strategy: steps}``; those that the keys here and the run itself decide are refused.
     """
 
     epochs: float = 2.0
@@ -107,6 +109,7 @@ class TrainingConfig:
     weight_decay: float = 0.01
     evaluations: int = 4
     patience: int | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.epochs >= 0, "epochs", self.epochs, "0 or more")

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from fixtures_models import tiny_compact, toy_rows
+from transformers import TrainerCallback
 
 from edgesmith.compress.distill import predict_logits
 from edgesmith.compress.losses import consistency_loss
@@ -17,7 +20,7 @@ from edgesmith.compress.training import (
     train,
 )
 from edgesmith.data.examples import IGNORED_LABEL
-from edgesmith.errors import StepError
+from edgesmith.errors import RecipeError, StepError
 from edgesmith.models.compact import label_loss
 from edgesmith.recipe import TrainingConfig
 from edgesmith.records import SilentProgress
@@ -346,3 +349,54 @@ def test_an_epoch_shows_every_row_once_in_shuffled_batches_of_similar_length():
     assert (
         steps > 0
     ).sum() > 50  # of 261; sorted from long to short, lengths rise where one group of fifty ends: 5 times
+
+
+# ---- what the Trainer can do besides
+
+
+class Watcher(TrainerCallback):
+    """Keeps what the Trainer logs."""
+
+    def __init__(self) -> None:
+        self.logs: list[dict[str, float]] = []
+
+    def on_log(self, args, state, control, logs=None, **_):
+        self.logs.append(dict(logs))
+
+
+def run_with(tmp_path: Path, watcher: Watcher, **arguments: object) -> None:
+    rows, validation = toy_rows(160, seed=0), toy_rows(32, seed=1)
+    train(
+        tiny_compact(), rows, validation, replace(CONFIG, arguments=arguments), folder=tmp_path / "c", seed=0,
+        progress=SilentProgress(), title="x", callbacks=[watcher],
+    )  # fmt: skip
+
+
+def test_callbacks_see_what_the_arguments_ask_for(tmp_path: Path) -> None:
+    watcher = Watcher()
+    run_with(
+        tmp_path,
+        watcher,
+        logging_strategy="steps",
+        logging_steps=10,
+        lr_scheduler_type="constant_with_warmup",
+    )
+    rates = [logs["learning_rate"] for logs in watcher.logs if "learning_rate" in logs]
+    assert rates == [CONFIG.learning_rate] * 3  # a linear schedule would have fallen
+    assert all(logs["grad_norm"] > 0 for logs in watcher.logs if "grad_norm" in logs)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        (
+            "learning_rate",
+            "arguments.learning_rate: the run decides it itself, by the keys beside `arguments`",
+        ),
+        ("gradient_accumulation_steps", "arguments.gradient_accumulation_steps: the run decides it itself"),
+        ("lr_schedular_type", "Did you mean 'lr_scheduler_type'"),
+    ],
+)
+def test_arguments_that_are_refused(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(RecipeError, match=re.escape(words)):
+        run_with(tmp_path, Watcher(), **{name: 2})

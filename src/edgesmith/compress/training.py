@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -32,7 +33,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from edgesmith.compress.losses import consistency_loss
 from edgesmith.data.encoding import EncodedRows, choices, model_inputs
-from edgesmith.errors import StepError
+from edgesmith.errors import RecipeError, StepError, choose_from
 from edgesmith.models.compact import label_loss
 from edgesmith.models.device import use_bf16
 from edgesmith.recipe import TrainingConfig
@@ -46,6 +47,25 @@ _ONE_SIDED = 1.645
 """Standard errors that chance exceeds once in twenty times."""
 
 _BESIDE = "beside_the_model"
+
+_FREE: dict[str, Any] = {
+    "per_device_eval_batch_size": 128,
+    "optim": "adamw_torch_fused",
+    "report_to": [],
+    "disable_tqdm": True,
+    "logging_strategy": "no",
+    "dataloader_pin_memory": False,
+}
+"""Of the Trainer's arguments those that a recipe may change, where we have other defaults."""
+
+_TAKEN = {
+    "num_train_epochs",
+    "warmup_ratio",
+    "gradient_accumulation_steps",
+    "resume_from_checkpoint",
+    "eval_delay",
+}
+"""Those that would say again, or otherwise, what our own keys say."""
 
 
 class Loss(Protocol):
@@ -110,6 +130,7 @@ def train(
     loss: Loss = hard_label_loss,
     judge: Judge | None = ACCURACY,
     beside: nn.Module | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> TrainingResult:
     """Trains `model` in place and leaves it with its last weights, or with those of a clearly better evaluation.
 
@@ -129,8 +150,10 @@ def train(
         judge: of the score; None for rows without labels, whose score is the mean loss over batches of 128.
         beside: parameters of the loss that learn with the model, and are in its checkpoints but no longer in it at the
             end.
+        callbacks: more of `transformers`', such as a tracker's.
 
     Raises:
+        RecipeError: `config.arguments` has a name that is not known, or that the run decides itself.
         StepError: the loss became infinite or NaN.
     """
     set_seed(seed)
@@ -141,17 +164,15 @@ def train(
         progress = SilentProgress()
     total = max(1, math.ceil(math.ceil(len(rows) / step_rows) * config.epochs))
     every = max(1, math.ceil(total / config.evaluations))
-    arguments = TrainingArguments(
+    arguments = _arguments(
+        config.arguments,
         output_dir=str(folder),
         max_steps=total,
         per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=128,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,
         warmup_steps=round(total * config.warmup),
-        optim="adamw_torch_fused",
         use_cpu=True,  # teacher, logits and batches live there too
-        bf16=use_bf16(),
         eval_strategy="steps",
         eval_steps=every,
         save_strategy="steps",
@@ -162,10 +183,6 @@ def train(
         greater_is_better=judge is not None,
         remove_unused_columns=False,
         label_names=["labels"],
-        report_to=[],
-        disable_tqdm=True,
-        logging_strategy="no",
-        dataloader_pin_memory=False,
         seed=seed,
         data_seed=seed,
     )
@@ -182,6 +199,7 @@ def train(
             _EpochCallback(sampler),
             _ProgressCallback(progress, title, metric),
             *_patience(config, progress, title, metric),
+            *callbacks,
         ],
         loss=loss,
         title=title,
@@ -206,6 +224,23 @@ def train(
         steps=curve[-1][0],
         wall_s=outcome.metrics["train_runtime"],
     )
+
+
+def _arguments(asked: Mapping[str, Any], **ours: Any) -> TrainingArguments:
+    """The Trainer's, ours and what the recipe asks for besides."""
+    known = {field.name for field in dataclasses.fields(TrainingArguments) if field.init}
+    free = known - ours.keys() - _TAKEN
+    for name in asked:
+        if name in known - free:
+            raise RecipeError(
+                f"arguments.{name}: the run decides it itself, by the keys beside `arguments` (epochs, batch_size, "
+                "learning_rate, warmup, weight_decay, evaluations, patience) and the recipe's seed. Leave it out."
+            )
+        if name not in free:
+            raise RecipeError(
+                "arguments: " + choose_from("argument of transformers.TrainingArguments", name, free)
+            )
+    return TrainingArguments(**{"bf16": use_bf16()} | _FREE | dict(asked) | ours)
 
 
 def kept_score(scores: Sequence[float], judge: Judge | None, rows: int) -> float:

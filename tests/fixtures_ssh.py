@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 import venv
 from collections.abc import Iterator
@@ -24,10 +25,30 @@ import pytest
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 CLIENT = shutil.which("ssh")
 
+CORE = max(os.sched_getaffinity(0))
+"""The only one of the board `sshd`, so that what is measured there differs from what is measured here."""
+
 needs_sshd = pytest.mark.skipif(
     SSHD is None or CLIENT is None,
     reason="no OpenSSH server or client here; apt-get install openssh-server openssh-client",
 )
+
+RELAY = """
+import socket, sys, threading, time
+host, port, rate, log = sys.argv[1:]
+link = socket.create_connection((host, int(port)))
+def back():
+    while chunk := link.recv(65536):
+        sys.stdout.buffer.raw.write(chunk)
+    sys.stdout.buffer.raw.close()
+threading.Thread(target=back, daemon=True).start()
+while chunk := sys.stdin.buffer.raw.read(16384):
+    link.sendall(chunk)
+    with open(log, "a") as file:
+        file.write(f"{len(chunk)}\\n")
+    time.sleep(len(chunk) / float(rate))
+"""
+"""A slow line to a host, which notes how many bytes went there."""
 
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 """Where a server of root's locks its unprivileged part in; the system's own start makes it."""
@@ -54,6 +75,17 @@ class Server:
     @property
     def known_hosts(self) -> Path:
         return self.folder / "known_hosts"
+
+    def slow_down(self, bytes_s: float) -> None:
+        """From now on connections send so many bytes a second; `sent_bytes` counts them."""
+        relay = self.folder / "relay.py"
+        relay.write_text(RELAY)
+        with (self.folder / "ssh_config").open("a") as file:
+            file.write(f"ProxyCommand {sys.executable} -IS {relay} %h %p {bytes_s} {self.folder / 'sent'}\n")
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(map(int, (self.folder / "sent").read_text().split()))
 
     def sessions(self) -> list[int]:
         """Processes that serve a connection."""
@@ -150,8 +182,8 @@ def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that nobody changes."""
-    server = start(tmp_path_factory.mktemp("sshd"))
+    """One that nobody changes, with one core."""
+    server = start(tmp_path_factory.mktemp("sshd"), before=("taskset", "--cpu-list", str(CORE)))
     yield server
     server.stop()
 
@@ -169,14 +201,20 @@ def own_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A Python with what a board needs and nothing else."""
+    return str(
+        lean_python(tmp_path_factory.mktemp("lean"), "numpy", "tokenizers", "onnxruntime", "pillow", "PIL")
+    )
+
+
 def lean_python(folder: Path, *packages: str) -> Path:
     """A Python that has these packages of ours and no other."""
     venv.create(folder, with_pip=False, symlinks=True)
     site = next((folder / "lib").glob("python*/site-packages"))
+    ours = Path(sysconfig.get_path("purelib"))
     for package in packages:
-        for path in sys.path:
-            for found in Path(path).glob(f"{package}[.-]*" if path else ""):
-                (site / found.name).symlink_to(found)
-            if (Path(path) / package).is_dir():
-                (site / package).symlink_to(Path(path) / package)
+        for found in (*ours.glob(package), *ours.glob(f"{package}[.-]*")):
+            (site / found.name).symlink_to(found)
     return folder / "bin" / "python"

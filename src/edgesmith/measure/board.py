@@ -56,6 +56,12 @@ if TYPE_CHECKING:
 SOURCES = ("__init__.py", "errors.py", "records/*.py", "runtime/*.py", "measure/*.py")
 """Of edgesmith's own files those that a bench needs; none of them loads torch."""
 
+SOURCE = "source"
+"""Folder of these there."""
+
+LARGE_BYTES = 1_000_000
+"""From which on a file goes by itself: every file has its own connection, which takes a board a part of a second."""
+
 OLDEST_PYTHON = (3, 11)
 
 TIME_LIMIT_S = 1800.0
@@ -109,7 +115,7 @@ def bench_on_board(
     asked = [_portable(inputs) for inputs in choose_inputs(opened, data, config)]
     board = _Board(transport, time_limit_s, progress)
     with tempfile.TemporaryDirectory() as own:
-        files = _pack(opened, asked, config, Path(own))
+        files = _pack(opened, asked, config, Path(own, there.ARCHIVE))
         parent = board.look(python, opened, folder)
         home = posixpath.join(parent, f"edgesmith-bench-{_key(opened)}")
         try:
@@ -153,12 +159,11 @@ def _key(opened: Sequence[Bundle]) -> str:
 
 
 def _pack(
-    opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, own: Path
+    opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, archive: Path
 ) -> dict[str, Path]:
-    """Name there -> file here, of all that is copied.
+    """Name there -> file here, of all that is copied: large files, and an archive of everything else.
 
-    Args:
-        own: for the files that are made.
+    The same call makes the same archive, so that one that arrived in part can go on.
     """
     folders: dict[Path, str] = {}
     for bundle in opened:
@@ -168,15 +173,15 @@ def _pack(
         named = (MANIFEST_NAME, MANIFEST_HASH_NAME, *(entry.path for entry in bundle.manifest.files))
         files |= {f"{folders[bundle.path]}/{name}": bundle.path / name for name in named}
     package = Path(edgesmith.__file__).parent
-    files[f"{there.SOURCE}.zip"] = own / f"{there.SOURCE}.zip"
-    with zipfile.ZipFile(
-        files[f"{there.SOURCE}.zip"], "w", zipfile.ZIP_DEFLATED, strict_timestamps=False
-    ) as archive:
-        for source in sorted(path for pattern in SOURCES for path in package.glob(pattern)):
-            archive.write(source, source.relative_to(package.parent).as_posix())
-    files[JOB] = own / JOB
-    files[JOB].write_bytes(pickle.dumps(([folders[bundle.path] for bundle in opened], asked, config)))
-    return files
+    for source in sorted(path for pattern in SOURCES for path in package.glob(pattern)):
+        files[f"{SOURCE}/edgesmith/{source.relative_to(package).as_posix()}"] = source
+    small = {name: file for name, file in files.items() if file.stat().st_size < LARGE_BYTES}
+    job = pickle.dumps(([folders[bundle.path] for bundle in opened], asked, config))
+    contents = {name: file.read_bytes() for name, file in small.items()} | {JOB: job}
+    with zipfile.ZipFile(archive, "w") as packed:
+        for name, content in contents.items():
+            packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)  # without the time
+    return {there.ARCHIVE: archive} | {name: file for name, file in files.items() if name not in small}
 
 
 class _Board:
@@ -234,7 +239,7 @@ class _Board:
                     self._progress.say(f"{self._host}: {message['say']}")
 
         environment = (
-            f"PYTHONPATH={home}/{there.SOURCE}",
+            f"PYTHONPATH={home}/{SOURCE}",
             "PYTHONSAFEPATH=1",
             f"TMPDIR={home}/{there.TEMPORARY}",
         )

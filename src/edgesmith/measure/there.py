@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-SOURCE = "source"
-"""Folder of edgesmith's own files; they come as a zip of that name."""
+ARCHIVE = "small.zip"
+"""One of the files that are copied; it is unpacked."""
 
 TEMPORARY = "tmp"
 """Folder for what the bench itself writes."""
@@ -53,7 +53,7 @@ def prepare(folder: str, wanted: dict[str, tuple[int, str]]) -> dict[str, Any]:
         wanted: name -> bytes and SHA-256.
 
     Returns:
-        ``lacking``: name -> bytes of its part that are there; empty where every file is whole and the zip unpacked.
+        ``lacking``: name -> bytes of its part that are there; empty where every file is whole and the archive unpacked.
         ``free``: bytes of the disk. Or ``problem``: what the system refused, and ``is_full``: whether for want of space.
     """
     root = Path(folder)
@@ -74,8 +74,8 @@ def prepare(folder: str, wanted: dict[str, tuple[int, str]]) -> dict[str, Any]:
         sizes = {name: _bytes_there(root / name, *wanted[name]) for name in wanted}
         lacking = {name: size for name, size in sizes.items() if size is not None}
         if not lacking:
-            with zipfile.ZipFile(root / f"{SOURCE}.zip") as archive:
-                archive.extractall(root / SOURCE)
+            with zipfile.ZipFile(root / ARCHIVE) as archive:
+                archive.extractall(root)
     except OSError as problem:
         is_full = problem.errno in (errno.ENOSPC, errno.EDQUOT)
         return {"problem": f"{problem.filename or root}: {problem.strerror}", "is_full": is_full}

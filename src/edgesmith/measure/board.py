@@ -113,10 +113,11 @@ def bench_on_board(
             f"Type: --time-limit {2 * config.duration_s * len(opened) + 60:.0f}s"
         )
     asked = [_portable(inputs) for inputs in choose_inputs(opened, data, config)]
+    packages = sorted({package for bundle in opened for package in _packages(bundle)})
     board = _Board(transport, time_limit_s, progress)
     with tempfile.TemporaryDirectory() as own:
         files = _pack(opened, asked, config, Path(own, there.ARCHIVE))
-        parent = board.look(python, opened, folder)
+        parent = board.look(python, packages, folder)
         home = posixpath.join(parent, f"edgesmith-bench-{_key(opened)}")
         try:
             board.copy(files, home)
@@ -193,11 +194,10 @@ class _Board:
         self._end = time.monotonic() + time_limit_s
         self._python = ""
 
-    def look(self, python: str, opened: Sequence[Bundle], folder: str | None) -> str:
+    def look(self, python: str, packages: Sequence[str], folder: str | None) -> str:
         """Checks what the board has; the folder to work in."""
         self._python = python.removeprefix("~/")  # a login begins there
         self._check_version(python)
-        packages = sorted({package for bundle in opened for package in _packages(bundle)})
         found = self._call("look", packages=packages, folder=folder)
         self._python = str(found["python"])
         self._check_packages({name: found["packages"].get(name) for name in packages}, found["is_managed"])

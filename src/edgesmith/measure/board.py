@@ -258,7 +258,8 @@ class _Board:
     def remove(self, home: str) -> list[str]:
         """Takes everything away, whatever became of it; a sentence where that cannot be done."""
         try:
-            why = self._transport.remove(home, limit_s=CLEANUP_S).said
+            done = self._transport.remove(home, limit_s=CLEANUP_S)
+            why = _last(done) if done.code else ""
         except BoardError:
             why = "it cannot be reached"
         except TimeoutError:

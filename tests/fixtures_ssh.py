@@ -182,8 +182,10 @@ def use(server: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @pytest.fixture(scope="module")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One that nobody changes, with one core."""
+    """One that nobody changes, with one core and, as users may have it, one connection that every client shares."""
     server = start(tmp_path_factory.mktemp("sshd"), before=("taskset", "--cpu-list", str(CORE)))
+    with (server.folder / "ssh_config").open("a") as file:
+        file.write(f"ControlMaster auto\nControlPath {server.folder / 'shared'}\nControlPersist yes\n")
     yield server
     server.stop()
 

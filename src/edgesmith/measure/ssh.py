@@ -36,7 +36,7 @@ OPTIONS = {
     "ClearAllForwardings": "yes",
     "RemoteCommand": "none",
     "RequestTTY": "no",
-    "LogLevel": "ERROR",  # the sentences that `_TROUBLES` knows
+    "LogLevel": "INFO",  # the sentences that `_trouble` knows
 }
 """They win over those of the user's configuration."""
 
@@ -186,7 +186,7 @@ class SSH:
                 f"the host key of {self.host} is not known here, and an unknown host is not trusted. Type: {login} , compare "
                 "the fingerprint with what the board says (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and answer yes."
             )
-        if "Permission denied" in said or "Too many authentication failures" in said:
+        if "Permission denied (" in said or "Too many authentication failures" in said:
             copy = " ".join(("ssh-copy-id", *map(shlex.quote, self.target)))
             return BoardError(
                 f"{self.host} takes none of your keys ({last}); allowed: a key that it knows, and that asks for no "

@@ -185,7 +185,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One that nobody changes, with one core and, as users may have it, one connection that every client shares."""
     server = start(tmp_path_factory.mktemp("sshd"), before=("taskset", "--cpu-list", str(CORE)))
     with (server.folder / "ssh_config").open("a") as file:
-        file.write(f"ControlMaster auto\nControlPath {server.folder / 'shared'}\nControlPersist yes\n")
+        file.write(f"ControlMaster auto\nControlPath {server.folder / 'shared'}\nControlPersist 60\n")
     yield server
     server.stop()
 

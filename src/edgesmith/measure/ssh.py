@@ -140,9 +140,8 @@ class SSH:
     ) -> Done:
         options = (word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}"))
         line = ["ssh", *options, *self.target[:-1], "--", self.target[-1], command]
-        with (
-            tempfile.TemporaryFile() as errors
-        ):  # no pipe: a shared connection of the user's may keep it open
+        # Errors go to no pipe, since a connection that clients share would keep it open.
+        with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(
                     line,

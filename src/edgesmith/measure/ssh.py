@@ -192,7 +192,9 @@ class SSH:
                 f"passphrase, such as one of ssh-agent. Type: {copy}"
             )
         if "Could not resolve hostname" in said:
-            return BoardError(f"{self.host}: no host has the name {name!r} ({last}). Try: {login}")
+            return BoardError(
+                f"{self.host}: no host has the name {name!r} ({last}). Try: {login}", is_lost=True
+            )
         if re.search(r"connect to (host|address)", said):
             return BoardError(
                 f"{self.host} cannot be reached ({last}). Allowed: a board that is switched on, in reach, and runs an SSH "

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_bench import write
+from fixtures_bench import graph, tokenizer_json, write
 from fixtures_ssh import CORE, Server, lean_python, make_key, needs_sshd, start, use
 
 from edgesmith import BenchConfig, DataConfig
@@ -65,11 +65,8 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle with a file that takes its time."""
     ballast = np.random.default_rng(0).bytes(LARGE_BYTES)
-    bundle = write(tmp_path_factory.mktemp("large") / "bundle", "text")
-    files = {
-        file.name: file.read_bytes() for file in bundle.iterdir() if not file.name.startswith("manifest")
-    }
-    return write(bundle.parent / "large", "text", files=files | {"ballast.bin": ballast})
+    files = {"model.onnx": graph("text", 2), "tokenizer.json": tokenizer_json(), "ballast.bin": ballast}
+    return write(tmp_path_factory.mktemp("large") / "bundle", "text", files=files)
 
 
 def left_on(board: Server) -> list[str]:

@@ -300,7 +300,7 @@ class _Board:
         after = ""
         if is_managed:  # pip would refuse
             install = f"{self._python} -m venv ~/bench && ~/bench/bin/pip install {wanted}"
-            after = " and here: --python bench/bin/python"
+            after = " , and here: --python bench/bin/python"
         raise UnsupportedError(
             f"{self._host}, {self._python}: {'; '.join(wrong)}. Type there: {install}{after}"
         )

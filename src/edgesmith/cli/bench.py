@@ -148,7 +148,7 @@ def bench(
     config = BenchConfig(cpus=cpus or (), **options)
     rows = DataConfig(path=data, text=text_column, pair=pair_column, image=image_column) if data else None
     given = {"python": python, "folder": remote_folder, "time_limit_s": time_limit_s}
-    of_board = {name: value for name, value in given.items() if value is not None}
+    of_board: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if of_board and host is None:
         raise RecipeError(
             "--python, --remote-folder and --time-limit are of a board. Name it: --host user@board"

@@ -123,8 +123,8 @@ def bench_on_board(
             board.copy(files, home)
             found = board.bench(home)
         except BaseException as error:
-            for left in board.remove(home):
-                error.add_note(left)
+            for note in board.remove(home):
+                error.add_note(note)
             raise
         left = board.remove(home)
     return replace(

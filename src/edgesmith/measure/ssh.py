@@ -71,7 +71,7 @@ class SSH:
     def target(self) -> tuple[str, ...]:
         """What stands for the host on ssh's command line."""
         found = _HOST.fullmatch(self.host.removeprefix("ssh://").rstrip("/"))
-        port = found and found["port"]
+        port = found["port"] if found else None
         if not found or (port and not 0 < int(port) < 65536):
             raise RecipeError(
                 f"--host is {self.host!r}; expected user@host, user@host:port with a port from 1 to 65535, or a host of "

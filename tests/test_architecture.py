@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from edgesmith.records import TESTED_VERSIONS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "edgesmith"
@@ -158,6 +161,13 @@ def test_without_an_extra_everything_else_still_imports() -> None:
     for module in set(MODULES) - needy - {*(PACKAGE / "export").glob("[!_]*.py")}:
         imports = imported_names(module.read_text(encoding="utf-8"), package_of(module))
         assert not names & {name for name, top in imports if top}, module
+
+
+def test_a_device_is_asked_for_the_versions_that_are_declared() -> None:
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    declared = [Requirement(text) for group in groups for text in group]
+    for name, versions in TESTED_VERSIONS.items():
+        assert {each.specifier for each in declared if each.name == name} == {SpecifierSet(versions)}, name
 
 
 def test_every_pin_lies_in_its_range() -> None:

@@ -211,6 +211,7 @@ ERRORS = [
     (errors.ExportError("x"), 1),
     (errors.ParityError("x"), 1),
     (errors.MeasureError("x"), 1),
+    (errors.BoardError("x"), 1),
     (errors.BudgetError("x"), 4),
 ]
 
@@ -230,6 +231,17 @@ def test_an_error_leaves_as_one_line_and_its_exit_code(
     assert done.stderr.splitlines()[-1] == f"error: {error}"
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+def test_what_an_error_took_along_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for error, text in (
+        (errors.BoardError("x"), "error: x"),
+        (KeyboardInterrupt(), "stopped; the same command resumes."),
+    ):
+        error.add_note("Something remains.")
+        replace_pipeline(monkeypatch, error)
+        done = call("compress", "m", "--data", "d", "--quiet")
+        assert done.stderr.splitlines()[-1] == f"{text} Something remains."
 
 
 def test_one_of_several_processes_is_refused_before_it_writes(

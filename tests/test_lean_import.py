@@ -60,6 +60,13 @@ def test_a_bench_loads_no_torch() -> None:
     assert loaded_by("import edgesmith.measure.bench", ("pandas", "scipy", "rich", "onnxruntime")) == []
 
 
+def test_what_a_board_runs_needs_numpy_only() -> None:
+    code = "import edgesmith.measure.on_board, edgesmith.measure.there"
+    assert loaded_by(code, (*HEAVY, "yaml", "packaging", "click", "pandas", "scipy", "rich", "numpy")) == [
+        "numpy"
+    ]
+
+
 def test_the_doctor_loads_no_library_that_is_slow_to_start() -> None:
     code = "from edgesmith.cli import main\nmain(['doctor', '--quiet'], standalone_mode=False)"
     assert loaded_by("import os; os.environ['HF_HUB_OFFLINE'] = '1'\n" + code, SLOW_TO_START) == []

@@ -130,6 +130,15 @@ def test_environment_names_installed_packages_only() -> None:
     assert environment.cores >= 1
 
 
+def test_a_board_without_the_name_of_its_processor_has_its_own(tmp_path: Path) -> None:
+    """As Linux on Arm writes it: /proc/cpuinfo has features only, the device tree ends in a NUL."""
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd0b\n")
+    (tmp_path / "device-tree").mkdir()
+    (tmp_path / "device-tree" / "model").write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    found = describe_environment((), tmp_path)
+    assert (found.processor, found.features) == ("Raspberry Pi 5 Model B Rev 1.0", ("asimddp",))
+
+
 def test_silent_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     progress = SilentProgress()
     progress.step("prune", "half of the heads")

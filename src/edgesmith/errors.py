@@ -11,6 +11,7 @@
     |-- ExportError           exit 1   the artifact could not be written
     |   `-- ParityError       exit 1   the artifact does not compute what the model computes
     |-- MeasureError          exit 1   a measurement could not be taken
+    |   `-- BoardError        exit 1   a board could not be reached or used, or the connection to it was lost
     `-- BudgetError           exit 4   no artifact meets the budget: carries the best one found
 
 The text of each says what happened, the value found, the values allowed and the next thing to do.
@@ -77,6 +78,18 @@ class ParityError(ExportError):
 
 class MeasureError(EdgesmithError):
     pass
+
+
+class BoardError(MeasureError):
+    """Something between this machine and a board.
+
+    Args:
+        is_lost: whether trying again may help: nothing is known to be wrong but the connection.
+    """
+
+    def __init__(self, text: str, *, is_lost: bool = False) -> None:
+        super().__init__(text)
+        self.is_lost = is_lost
 
 
 class BudgetError(EdgesmithError):

@@ -685,6 +685,11 @@ def parse_duration(text: str) -> float:
     return _quantity(text, "--duration", {"s": 1.0, "min": 60.0, "ms": 0.001}, "60s")
 
 
+def parse_time_limit(text: str) -> float:
+    """``30min`` -> 1800.0 seconds."""
+    return _quantity(text, "--time-limit", {"s": 1.0, "min": 60.0, "h": 3600.0}, "30min")
+
+
 def parse_misses(text: str) -> float:
     """``0.1%`` or ``0.001`` -> 0.001."""
     return _quantity(text, "--max-misses", {"%": 0.01, "": 1.0}, "0.1%")

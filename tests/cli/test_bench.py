@@ -12,11 +12,12 @@ from click.testing import CliRunner, Result
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where fixtures_bench is
 from fixtures_bench import bundles, write
+from fixtures_ssh import Server, board, lean, needs_sshd, sshd
 
 from edgesmith.cli import main
 from edgesmith.records import Bench, read_json
 
-__all__ = ["bundles"]
+__all__ = ["board", "bundles", "lean", "sshd"]
 
 BRIEF = ("--duration", "250ms", "--cold-starts", "0", "--warmup", "9")
 OPEN = (*BRIEF, "--rate", "200")
@@ -88,6 +89,9 @@ def test_real_rows(bundles: dict[str, Path], tmp_path: Path) -> None:
         (("--cpu", "a"), "--cpu is 'a'; expected numbers of CPUs. Example: --cpu 0,1"),
         (("--cpu", "4095"), "--cpu is 4095; allowed: "),
         (("--length", "17"), "takes 3 to 16 tokens, special ones included."),
+        (("--python", "x"), "--time-limit are of a board. Name it: --host user@board"),
+        (("--host", "pi@"), "--host is 'pi@'; expected user@host, user@host:port"),
+        (("--time-limit", "5"), "--time-limit is '5'; expected a number with one of: s, min, h."),
         (("--arrivals", "fix"), "'fix' is not one of 'fixed', 'poisson'."),
     ],
 )
@@ -131,3 +135,23 @@ def test_a_missing_runtime_exits_3(bundles: dict[str, Path], monkeypatch: pytest
     done = bench(bundles["text"])
     assert done.exit_code == 3
     assert "onnxruntime is not installed. Type: pip install 'edgesmith[onnxruntime]'" in done.stderr
+
+
+@needs_sshd
+def test_a_board_is_named_and_its_verdict_is_ours(
+    board: Server, bundles: dict[str, Path], lean: str, tmp_path: Path
+) -> None:
+    there = ("--host", board.host, "--python", lean, "--deadline", "0.001us")
+    done = bench(bundles["text"], *BRIEF, *there, "-o", tmp_path / "bench.json")
+    assert done.exit_code == 4
+    assert f"Measured on {board.host}: " in " ".join(done.stdout.split())
+    assert read_json(Bench, tmp_path / "bench.json").host == board.host
+    assert "not met: no answer meets the deadline of 1e-06 ms" in done.stderr
+    assert f"copying to {board.host}, kB" in done.stderr
+
+
+@needs_sshd
+def test_a_board_without_a_python_exits_3(board: Server, bundles: dict[str, Path]) -> None:
+    done = bench(bundles["text"], "--host", board.host, "--python", "/nowhere/python")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert done.stderr.startswith(f"error: {board.host} has no Python at '/nowhere/python'")

@@ -102,6 +102,12 @@ def test_the_loop_is_told() -> None:
     assert any("CPU 1,3)" in note for note in notes)
 
 
+def test_a_board_is_named() -> None:
+    told = [f"Measured on {start}{describe_environment(()).processor} (" for start in ("", "pi@board: ")]
+    for found, text in zip((bench(), replace(bench(), host="pi@board")), told, strict=True):
+        assert any(note.startswith(text) for note in bench_tables(found)[1].notes)
+
+
 def test_failures_name_the_bundle_where_there_are_several() -> None:
     failed = bundle(failures=("too slow.",))
     assert failures(bench(failed)) == ["too slow."]

@@ -10,7 +10,7 @@ import click
 from edgesmith.cli.options import parsed, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError, RecipeError
-from edgesmith.recipe import DataConfig, parse_deadline, parse_duration, parse_misses
+from edgesmith.recipe import DataConfig, parse_deadline, parse_duration, parse_misses, parse_time_limit
 from edgesmith.records import ARRIVALS, BenchConfig, write_json
 
 if TYPE_CHECKING:
@@ -95,6 +95,22 @@ def _parse_cpus(text: str) -> tuple[int, ...]:
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="File for the result, as JSON."
 )
+@click.option(
+    "--host", help="Bench on that board, over SSH: user@board, user@board:port, an alias of ~/.ssh/config."
+)
+@click.option("--python", metavar="PATH", help="Python on the board, 3.11 or later; python3 if left out.")
+@click.option(
+    "--remote-folder",
+    metavar="PATH",
+    help="Folder on the board to work in; that for temporary files if left out.",
+)
+@click.option(
+    "--time-limit",
+    "time_limit_s",
+    callback=parsed(parse_time_limit),
+    metavar="TIME",
+    help="Of everything with --host, such as 30min, which it is if left out.",
+)
 @talk_options
 def bench(
     bundles: tuple[Path, ...],
@@ -104,14 +120,20 @@ def bench(
     image_column: str | None,
     cpus: tuple[int, ...] | None,
     output: Path | None,
+    host: str | None,
+    python: str | None,
+    remote_folder: str | None,
+    time_limit_s: float | None,
     as_json: bool,
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Time each BUNDLE on this machine: latency, deadlines, drift, cold start and memory.
+    """Time each BUNDLE on this machine or a board: latency, deadlines, drift, cold start and memory.
 
     Without --rate each question follows the answer before (closed loop). With it inputs arrive on a schedule, and
     latency counts from the scheduled arrival (open loop). Several bundles take turns; ratios are to the first.
+
+    With --host bundles and edgesmith's own measuring code are copied to a board, run there without torch, and removed.
 
     The exit code is 4 where no answer meets the deadline, arrivals come faster than answers, or --max-misses is
     exceeded.
@@ -120,14 +142,27 @@ def bench(
     Examples:
       edgesmith bench runs/reviews/bundle/onnxruntime
       edgesmith bench runs/reviews/bundle/onnxruntime --rate 30 --deadline 33ms --duration 60s --cpu 0
+      edgesmith bench runs/reviews/bundle/onnxruntime --host pi@raspberrypi.local --python bench/bin/python
       edgesmith bench old/bundle/onnxruntime new/bundle/onnxruntime --data reviews.csv -o bench.json
     """
     config = BenchConfig(cpus=cpus or (), **options)
     rows = DataConfig(path=data, text=text_column, pair=pair_column, image=image_column) if data else None
+    given = {"python": python, "folder": remote_folder, "time_limit_s": time_limit_s}
+    of_board: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if of_board and host is None:
+        raise RecipeError(
+            "--python, --remote-folder and --time-limit are of a board. Name it: --host user@board"
+        )
     with working(quiet) as progress:
-        from edgesmith.measure.bench import bench as measure
+        if host is None:
+            from edgesmith.measure.bench import bench as measure
 
-        found = measure(bundles, config, data=rows, progress=progress)
+            found = measure(bundles, config, data=rows, progress=progress)
+        else:
+            from edgesmith.measure.board import bench_on_board
+            from edgesmith.measure.ssh import SSH
+
+            found = bench_on_board(bundles, SSH(host), config, data=rows, progress=progress, **of_board)
     if output:
         write_json(output, found)
     _show(found, as_json)

@@ -36,10 +36,10 @@ class Door(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise  # click's own way out
-        except KeyboardInterrupt:
-            _leave(ctx, "stopped; the same command resumes.", 130)
+        except KeyboardInterrupt as stop:
+            _leave(ctx, _noted("stopped; the same command resumes.", stop), 130)
         except EdgesmithError as error:
-            _leave(ctx, f"error: {error}", error.exit_code)
+            _leave(ctx, _noted(f"error: {error}", error), error.exit_code)
         except OSError as error:
             if error.errno is None or error.errno == errno.EPIPE:
                 raise
@@ -70,6 +70,11 @@ def _leave(ctx: click.Context, text: str, code: int) -> NoReturn:
         traceback.print_exc()
     click.echo(" ".join(text.splitlines()), err=True)
     raise click.exceptions.Exit(code)
+
+
+def _noted(text: str, error: BaseException) -> str:
+    """The text and the notes that the error took along on its way (PEP 678)."""
+    return " ".join((text, *getattr(error, "__notes__", ())))
 
 
 def _place(error: OSError) -> str:

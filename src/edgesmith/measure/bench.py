@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +24,6 @@ from edgesmith.measure.noise import NoiseMeter
 from edgesmith.measure.realtime import Answer, Trace, closed_loop, open_loop, schedule, warm_up
 from edgesmith.measure.series import Estimate, drift, jitter, percentiles, ratio_of_medians
 from edgesmith.measure.size import folder_bytes
-from edgesmith.recipe import DataConfig
 from edgesmith.records import (
     DISTRIBUTION_OF,
     Bench,
@@ -36,6 +36,9 @@ from edgesmith.records import (
 )
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.load import load_bundle
+
+if TYPE_CHECKING:
+    from edgesmith.recipe import DataConfig  # and YAML with it, which a board does without
 
 PACKAGES = ("numpy", "tokenizers", "pillow", *DISTRIBUTION_OF.values())
 
@@ -73,11 +76,27 @@ def bench(
         MeasureError: a fresh process failed.
     """
     config, progress = config or BenchConfig(), progress or SilentProgress()
+    opened = open_bundles(bundles)
+    return bench_opened(opened, choose_inputs(opened, data, config), config, progress)
+
+
+def open_bundles(bundles: Sequence[str | Path]) -> list[Bundle]:
+    """Opens and verifies them.
+
+    Raises:
+        RecipeError: there is none.
+        BundleError: one is none, or damaged.
+    """
     if not bundles:
         raise RecipeError("no bundle to bench. Give the folder that holds a manifest.json.")
-    opened = [open_bundle(path) for path in bundles]
+    return [open_bundle(path) for path in bundles]
+
+
+def bench_opened(
+    opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, progress: Progress
+) -> Bench:
+    """As `bench`, of bundles and what each is asked: what runs on a board as well."""
     with on_cpus(config.cpus), ExitStack() as stack:
-        asked = _inputs(opened, data, config)
         for bundle in opened:
             load_bundle(bundle.path, verify=False).close()  # its own error, before a fresh process meets it
         starts = _starts(opened, asked, config, progress)
@@ -126,7 +145,10 @@ def on_cpus(cpus: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _inputs(opened: Sequence[Bundle], data: DataConfig | None, config: BenchConfig) -> list[BenchInputs]:
+def choose_inputs(
+    opened: Sequence[Bundle], data: DataConfig | None, config: BenchConfig
+) -> list[BenchInputs]:
+    """What each bundle is asked: rows of the data, or inputs that are made for it."""
     if data is None:
         return [make_inputs(bundle, config.length, config.inputs, config.seed) for bundle in opened]
     if config.length is not None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgesmith.errors import DataError, RecipeError, UnsupportedError
-from edgesmith.recipe import DataConfig
 from edgesmith.records import QUESTION_TASK, ImagePreprocessing
 from edgesmith.runtime.bundle import Bundle
 from edgesmith.runtime.text import load_tokenizer
+
+if TYPE_CHECKING:
+    from edgesmith.recipe import DataConfig  # and YAML with it, which a board does without
 
 DEFAULT_LENGTH = 32
 """Tokens of an input that is made, special ones included."""

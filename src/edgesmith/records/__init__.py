@@ -25,7 +25,14 @@ from edgesmith.records.quantization import (
     Sensitivities,
 )
 from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
-from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeName, model_files
+from edgesmith.records.runtimes import (
+    DISTRIBUTION_OF,
+    RUNTIME_NAMES,
+    TESTED_VERSIONS,
+    RuntimeName,
+    device_packages,
+    model_files,
+)
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -67,6 +74,7 @@ __all__ = [
     "SCORED_TASK",
     "STEP_RECORD_NAME",
     "TAGGED_TASK",
+    "TESTED_VERSIONS",
     "TOKEN_TASKS",
     "ZOO",
     "Bench",
@@ -123,6 +131,7 @@ __all__ = [
     "ZooEntry",
     "ZooModel",
     "describe_environment",
+    "device_packages",
     "find_zoo_model",
     "from_dict",
     "is_zoo_name",

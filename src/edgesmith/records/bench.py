@@ -120,8 +120,10 @@ class Bench:
     Attributes:
         bundles: in the order given; the first is what ratios refer to.
         noise: beside every number: a noisy machine measures itself.
+        environment: of the machine that measured.
         date: as YYYY-MM-DD.
         notes: what was guessed of the data, and what a reader has to know besides.
+        host: the board that measured, as it was named; None where the machine that was asked did.
     """
 
     bundles: tuple[BenchedBundle, ...]
@@ -130,4 +132,5 @@ class Bench:
     environment: Environment
     date: str
     notes: tuple[str, ...] = ()
+    host: str | None = None
     schema_version: int = BENCH_VERSION

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +101,12 @@ _FEATURES = (
 )
 
 
-def describe_environment(packages: tuple[str, ...]) -> Environment:
-    """This machine and the installed versions of `packages`; packages that are absent are left out."""
+def describe_environment(packages: tuple[str, ...], proc: Path = Path("/proc")) -> Environment:
+    """This machine and the installed versions of `packages`; packages that are absent are left out.
+
+    Args:
+        proc: where Linux tells of itself. On Arm it names no processor, so the board stands for it.
+    """
     from importlib import metadata
 
     versions = {}
@@ -110,8 +116,10 @@ def describe_environment(packages: tuple[str, ...]) -> Environment:
         except metadata.PackageNotFoundError:
             continue
     name, flags = platform.processor() or platform.machine(), set()
+    with contextlib.suppress(OSError):  # a server has no device tree
+        name = (proc / "device-tree" / "model").read_text(encoding="utf-8").rstrip("\0") or name
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
+        with (proc / "cpuinfo").open(encoding="utf-8") as file:
             for line in file:
                 key, _, value = line.partition(":")
                 if key.strip() == "model name":

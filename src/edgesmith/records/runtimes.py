@@ -16,8 +16,24 @@ DISTRIBUTION_OF: dict[str, str] = {
 }
 """The package that runs an artifact, which is all that a device needs beside numpy and what reads the inputs."""
 
+TESTED_VERSIONS: dict[str, str] = {
+    "numpy": ">= 2.0, < 2.4",
+    "tokenizers": ">= 0.22, < 1",
+    "pillow": ">= 10.1",
+    "onnxruntime": ">= 1.22, < 2",
+    "ai-edge-litert": ">= 2.3, < 2.4",
+    "openvino": ">= 2026.4, < 2027",
+}
+"""Package that a device needs -> its versions, those of pyproject.toml; a test compares them."""
+
 _WEIGHTS_BESIDE = {".xml": ".bin"}
 """Ending of a model's file -> that of its weights, in formats that keep them apart: OpenVINO's."""
+
+
+def device_packages(runtime: str, task: str) -> tuple[str, ...]:
+    """What a device installs to run bundles of a runtime and a task: numpy, what reads the inputs, and the runtime."""
+    reader = "pillow" if task == "image-classification" else "tokenizers"
+    return ("numpy", reader, DISTRIBUTION_OF[runtime])
 
 
 def model_files(model: Path) -> tuple[Path, ...]:

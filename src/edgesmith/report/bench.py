@@ -79,7 +79,7 @@ def _notes(bench: Bench) -> Iterator[str]:
         )
     cpus = f", CPU {','.join(map(str, config.cpus))}" if config.cpus else ""
     yield (
-        f"Measured on {environment.processor} ({counted(environment.cores, 'core')}{cpus}), "
+        f"Measured on {f'{bench.host}: ' if bench.host else ''}{environment.processor} ({counted(environment.cores, 'core')}{cpus}), "
         f"{counted(config.threads, 'thread')}, batch 1, after {counted(config.warmup, 'answer')} to warm up; {bench.date}."
     )
     yield from bench.notes

@@ -196,7 +196,7 @@ def _call(*command: str) -> str:
             f"{command[0]} is not on PATH; an aarch64 Python is fetched with apt-get, dpkg and dpkg-deb. "
             "On Debian or Ubuntu, or in a container of them, type: make test-arm"
         )
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         _stop(
             f"`{' '.join(command[:1])} ... {command[-1]}` ended with {done.returncode}:\n{done.stderr.strip()}\n"

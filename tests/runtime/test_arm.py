@@ -22,8 +22,8 @@ import pytest
 from arm_prefix import ARM, PACKAGES, PROCESSORS, WHEELS, python_command
 from bundle_checks import run_alone
 from fixtures_images import noise_arrays, png, tiny_compact_vit
-from fixtures_models import LABELS, SECOND_SENTENCES, SENTENCES, tiny_compact
-from fixtures_text import VOCAB_SIZE, minilm_folder
+from fixtures_models import LABELS, tiny_compact
+from fixtures_words import word_pieces
 from transformers import PreTrainedModel
 
 import edgesmith
@@ -33,6 +33,13 @@ from edgesmith.records import ImagePreprocessing, Plan, Scheme
 from edgesmith.runtime import load_bundle
 
 MAX_LENGTH = 32
+TEXTS = [
+    "Ada Lovelace was born in London on a rainy day.",
+    "Who?",
+    "Über the hill, over the hill, on the hill; where was the rain, and who was in the rain on a rainy day?",
+    "a day's rain",
+]
+SECOND_TEXTS = ["Was Ada born in London?", "", "Where", "London, London, London. London's day!"]
 PREPROCESSING = ImagePreprocessing(
     resize=(16, 12), crop=None, resample=2, scale=1 / 255, mean=(0.5,) * 3, std=(0.5,) * 3
 )
@@ -98,7 +105,7 @@ def text_model() -> PreTrainedModel:
     """Wide enough for the inner loops of kernels, and little work for an emulator."""
     sizes = {"embedding_size": 32, "hidden_size": 128, "head_dim": 32, "initializer_range": 0.1}
     widths = {"heads_per_layer": [4, 2], "ffn_per_layer": [256, 96]}
-    return tiny_compact(vocab_size=VOCAB_SIZE, max_position_embeddings=MAX_LENGTH, **sizes, **widths)
+    return tiny_compact(max_position_embeddings=MAX_LENGTH, **sizes, **widths)
 
 
 def plan_of(model: PreTrainedModel, runtime: str, precision: str) -> Plan:
@@ -120,16 +127,16 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Question]:
     """One for each of `CASES`."""
     pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
     folder = tmp_path_factory.mktemp("arm")
-    images = [folder / f"{number}.png" for number in range(6)]
+    images = [folder / f"{number}.png" for number in range(4)]
     for path, array in zip(images, noise_arrays(len(images)), strict=True):
         path.write_bytes(png(array))
     asked = {
-        "single": (list(SENTENCES), None),
-        "pair": (list(SENTENCES), list(SECOND_SENTENCES)),
+        "single": (TEXTS, None),
+        "pair": (TEXTS, SECOND_TEXTS),
         "image": ([str(path) for path in images], None),
     }
     models = {"single": text_model(), "pair": text_model(), "image": tiny_compact_vit()}
-    tokenizer = {"tokenizer.json": minilm_folder() / "tokenizer.json"}
+    tokenizer = {"tokenizer.json": word_pieces().to_str()}
 
     @cache
     def graph_of(runtime: str, kind: str) -> Path:

@@ -66,11 +66,8 @@ _V8_2 = f"{_V8_0} atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"
 PROCESSORS = {
     "cortex-a53": Processor("cortex-a53", "0xd03", _V8_0),
     "cortex-a76": Processor("cortex-a76", "0xd0b", _V8_2),
-    # Like a Cortex-A710. QEMU 7.2 has no such core but one with everything; with its SVE, numpy's matrix product of ones is
-    # not what it should be. Pointer authentication only takes time.
-    "i8mm": Processor("max,sve=off,sme=off,pauth=off", "0xd47", f"{_V8_2} i8mm bf16"),
 }
-"""In INT8: without the dot product (Raspberry Pi 3, 4 and Zero 2 W), with it (Raspberry Pi 5), with products of matrices too."""
+"""Without the INT8 dot product (Raspberry Pi 3, 4 and Zero 2 W), and with it (Raspberry Pi 5)."""
 
 
 def find_qemu() -> str | None:

@@ -63,14 +63,14 @@ CASES = [
 
 TOLERANCE = {
     "fp32": 1e-5,
-    "int8": 0.01,
-    "int8-static": 0.01,
+    "int8": 0.03,
+    "int8-static": 0.03,
     "int8-blocks": 0.05,
     "int4-blocks": 0.05,
-    "int4": 0.01,
+    "int4": 0.03,
 }
 """Of the largest logit. FP32 sums in another order (5e-7 seen). Where an input is rounded to INT8, such a difference may
-move it to the next step. For blocks, Arm's kernels quantize their inputs in another way than x86's (0.02 seen)."""
+move it to the next step (LiteRT: 0.008 seen). Blocks have other kernels on Arm (0.02 seen)."""
 
 needs_arm = pytest.mark.skipif(
     not (ARM / ".stamp").is_file(), reason="no emulated Arm processor is prepared: make test-arm"

@@ -6,8 +6,9 @@ BIN := .venv/bin
 TORCH := $(shell grep '^torch==' constraints.txt)
 # A file a worker: tests of one file share models and finished runs.
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+QUICK := not slow and not gpu and not device and not arm
 
-.PHONY: help demo test test-slow bench check clean
+.PHONY: help demo test test-slow test-arm bench check clean
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
@@ -17,10 +18,13 @@ demo: .venv/.stamp-demo  ## compress a prompt-injection guard and print its verd
 	$(BIN)/python examples/prompt_injection_guard.py
 
 test: .venv/.stamp-test  ## run the tests that need no GPU, no board and little time
-	$(PYTEST) -m "not slow and not gpu and not device"
+	$(PYTEST) -m "$(QUICK)"
 
 test-slow: .venv/.stamp-test  ## run the tests that take minutes
-	$(PYTEST) -m "slow and not gpu and not device"
+	$(PYTEST) -m "slow and not gpu and not device and not arm"
+
+test-arm: .arm/.stamp .venv/.stamp-test  ## run bundles on emulated Arm processors: right answers, no times
+	$(BIN)/python -m pytest -m arm
 
 bench: .venv/.stamp-test  ## measure what the README states
 	$(BIN)/python benchmarks/sst2.py
@@ -30,10 +34,10 @@ check: .venv/.stamp-dev  ## lint, format, types and tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(PYTEST) -m "not slow and not gpu and not device"
+	$(PYTEST) -m "$(QUICK)"
 
 clean:  ## remove the environment, caches and runs
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist runs
+	rm -rf .arm .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis dist runs
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or later is needed (with venv); found none. Type: make PYTHON=path" >&2; exit 1; }
@@ -43,4 +47,8 @@ clean:  ## remove the environment, caches and runs
 .venv/.stamp-%: pyproject.toml constraints.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+.arm/.stamp: tests/arm_prefix.py constraints.txt | .venv/bin/python
+	$(BIN)/python tests/arm_prefix.py
 	touch $@

@@ -29,12 +29,16 @@ def link_packages(folder: Path, names: Sequence[str]) -> Path:
 
 
 def run_alone(
-    packages: Path, bundle: Path, *arguments: str, **options: Any
+    packages: Path,
+    bundle: Path,
+    *arguments: str,
+    python: Sequence[str] = (sys.executable,),
+    **options: Any,
 ) -> subprocess.CompletedProcess[str]:
     """``run.py`` of a bundle in a Python that sees a folder of packages and its own library alone."""
     start = f"import runpy, sys; sys.path.append({str(packages)!r}); del sys.argv[0]; "
     start += "runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-I", "-S", "-c", start, str(bundle / "run.py"), *arguments]
+    command = [*python, "-I", "-S", "-c", start, str(bundle / "run.py"), *arguments]
     return subprocess.run(command, capture_output=True, encoding="utf-8", **options)
 
 

@@ -41,6 +41,7 @@ from edgesmith.records.task import (
     metrics_of,
 )
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
+from edgesmith.records.vision_zoo import VISION_ZOO, VisionModel, known_shape
 from edgesmith.records.zoo import (
     RANDOM_WEIGHTS,
     ZOO,
@@ -67,6 +68,7 @@ __all__ = [
     "STEP_RECORD_NAME",
     "TAGGED_TASK",
     "TOKEN_TASKS",
+    "VISION_ZOO",
     "ZOO",
     "Bench",
     "BenchConfig",
@@ -117,6 +119,7 @@ __all__ = [
     "TextCoverage",
     "UnitKind",
     "Verdict",
+    "VisionModel",
     "VocabularyCoverage",
     "ZooEntry",
     "ZooModel",
@@ -124,6 +127,7 @@ __all__ = [
     "find_zoo_model",
     "from_dict",
     "is_zoo_name",
+    "known_shape",
     "metrics_of",
     "model_files",
     "read_json",

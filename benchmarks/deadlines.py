@@ -180,15 +180,15 @@ def plot(found: Sequence[Platform]) -> Plot:
     drawn = sorted(
         ((millions(size), one.name) for one in found if (size := one.largest(PLOTTED_MS))), reverse=True
     )
-    figure, axes = canvas(20 * len(drawn) + 60, left=170, bottom=40)
+    figure, axes = canvas(20 * len(drawn) + 60, left=185, bottom=40)
     axes.set_xscale("log")
     for place, (value, _) in enumerate(drawn):
         axes.plot(value, place, "o", color=LIGHT["others"], markersize=7)
-    axes.set_yticks(range(len(drawn)), [name for _, name in drawn], size=9)
+    axes.set_yticks(range(len(drawn)), [name for _, name in drawn], size=8)
     axes.set_ylim(len(drawn) - 0.4, -0.6)
     axes.grid(axis="x")
     log_ticks(axes.xaxis)
-    axes.set_xlabel(f"million parameters at {PLOTTED_MS} ms, predicted")
+    axes.set_xlabel("million parameters")
     return finish(
         figure,
         name="deadlines",

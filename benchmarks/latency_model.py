@@ -179,6 +179,7 @@ def plot(points: Sequence[Point]) -> Plot:
         )  # fmt: skip
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
+    axes.grid()
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
     axes.set_xlabel("measured p50 in ms")

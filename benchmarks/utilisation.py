@@ -99,7 +99,7 @@ def utilised(host: Target, size: str, model: ZooModel, length: int, precision: s
 def measured_table(used: Sequence[Used], host: Target) -> Table:
     rates = host.unit().rates
     notes = [
-        "peak: MACs over the highest rate that `edgesmith targets calibrate` measured ("
+        "peak: MACs over the highest rate that edgesmith targets calibrate measured ("
         + ", ".join(f"{each} {rates.peak(each, 1) / 1e9:.0f} GMAC/s" for each in rates.precisions)
         + f"), over p50; roofline: its floor over p50, with {rates.copy_bandwidth(1) / 1e9:.1f} GB/s.",
         *(f"the profile was measured on a noisy machine: {why}" for why in rates.warnings),

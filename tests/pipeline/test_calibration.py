@@ -53,6 +53,7 @@ def test_the_profile_is_read_back_and_predicts(
     assert found.roof.source.startswith("measured")
 
 
+@pytest.mark.slow
 def test_litert_has_its_own_rates() -> None:
     pytest.importorskip("litert_torch", reason="the extra `litert` is not installed")
     grid = Grid(rows=(4,), widths=(16,), head_dims=(4,), function_width=16, copy_bytes=1_000_000)

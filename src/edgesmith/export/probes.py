@@ -68,18 +68,6 @@ class _Attention(nn.Module):
         return mixed.transpose(1, 2).flatten(2)
 
 
-class _Norm(nn.Module):
-    """A sum, and its norm."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-
-    def forward(self, value: Tensor) -> Tensor:
-        normed: Tensor = self.norm(value + value)
-        return normed
-
-
 class _Sum(nn.Module):
     def forward(self, value: Tensor) -> Tensor:
         return value + value
@@ -88,13 +76,13 @@ class _Sum(nn.Module):
 _LINKS: dict[KernelKind, Callable[[int], nn.Module]] = {
     "linear": _Linear,
     "products": _Attention,
-    "norm": _Norm,
+    "norm": nn.LayerNorm,
     "activation": lambda _: nn.GELU(),
 }
 
 
 def probe(kind: KernelKind, width: int, links: int) -> Probe:
-    """Square linear layers, attention (`width` is that of a head), sums with their norms, or activations."""
+    """Square linear layers with a residual, attention (`width` is that of a head), norms, or activations."""
     torch.manual_seed(0)
     across = HEADS * width if kind == "products" else width
     return Probe(across, [_LINKS[kind](width) for _ in range(links)])

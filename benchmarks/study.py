@@ -25,6 +25,7 @@ from edgesmith.records import (
     VisionModel,
     ZooModel,
     describe_environment,
+    find_zoo_model,
     to_dict,
     write_text,
 )
@@ -166,7 +167,7 @@ def lengths_of(model: ZooModel | VisionModel, lengths: Sequence[int]) -> Sequenc
 
 def find(name: str) -> ZooModel | VisionModel:
     """A model of either zoo."""
-    return ZOO.get(name) or VISION_ZOO[name]
+    return VISION_ZOO.get(name) or find_zoo_model(name)
 
 
 def rows_of(cells: dict[str, Any]) -> Iterator[tuple[int, str, Any]]:

@@ -1,27 +1,34 @@
-"""A bundle benched against itself: how often does the 95 % interval of the ratio cover 1? Writes results/bench_itself.md.
+"""A bundle benched against itself: how often does the 95 % interval of the ratio cover 1? Resumable.
 
-python benchmarks/bench_itself.py BUNDLE [seconds] [times]
+python benchmarks/bench_itself.py BUNDLE [seconds] [times]  # writes results/bench_itself.md; cells in runs/bench_itself
 """
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from functools import partial
+from typing import Any
 
+from study import arguments, cell
 from table import header
 
 from edgesmith import BenchConfig, bench
-from edgesmith.records import Bench, Measurement
+from edgesmith.records import Bench, Measurement, from_dict, to_dict, write_text
 
-ROOT = Path(__file__).parents[1]
 LEAST = 0.85
 """Part of the intervals that must cover 1."""
 
 
-def main(bundle: str, seconds: float, times: int) -> int:
-    found = []
+def main() -> int:
+    parser = arguments(__doc__)
+    parser.add_argument("bundle")
+    parser.add_argument("seconds", type=float, nargs="?", default=5)
+    parser.add_argument("times", type=int, nargs="?", default=20)
+    asked = parser.parse_args()
+    seconds, times, found = asked.seconds, asked.times, []
     for seed in range(times):
-        found.append(bench([bundle] * 2, BenchConfig(duration_s=seconds, cold_starts=0, seed=seed)))
+        kept = cell(asked.runs / "bench_itself" / f"{seed}.json", partial(once, asked.bundle, seconds, seed))
+        found.append(from_dict(Bench, kept, where="a cell of bench_itself"))
         print(line(found[-1]), flush=True)
     covered = sum(covers(one) for one in found)
     lines = [
@@ -34,9 +41,13 @@ def main(bundle: str, seconds: float, times: int) -> int:
         "| --- | --- | --- | --- | --- | --- | --- |",
         *map(line, found),
     ]
-    (ROOT / "results" / "bench_itself.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(asked.results / "bench_itself.md", "\n".join(lines) + "\n")
     print(f"{covered} of {times} cover 1")
     return 0 if covered >= LEAST * times else 1
+
+
+def once(bundle: str, seconds: float, seed: int) -> Any:
+    return to_dict(bench([bundle] * 2, BenchConfig(duration_s=seconds, cold_starts=0, seed=seed)))
 
 
 def ratio(found: Bench) -> Measurement:
@@ -63,7 +74,4 @@ def line(found: Bench) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit(__doc__)
-    seconds, times = (*sys.argv[2:4], *("5", "20")[len(sys.argv[2:4]) :])
-    sys.exit(main(sys.argv[1], float(seconds), int(times)))
+    sys.exit(main())

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fixtures_targets import CALL_S, calibrated
+from fixtures_targets import CALL_S, NODE_S, calibrated
 from transformers import ViTConfig
 
-from edgesmith.analyze.analysis import analyze, ask
+from edgesmith.analyze.analysis import TEXT_NODES, analyze, ask
 from edgesmith.analyze.cost import count, parameters
 from edgesmith.analyze.limits import largest
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.models import shape_of
-from edgesmith.records import ZOO
+from edgesmith.records import ZOO, CopyRate
 from edgesmith.targets import Unit, load_target
 
 TINY = ZOO["tinybert-4"].shape
@@ -102,10 +102,19 @@ def test_a_calibrated_profile_gives_an_expected_latency_beside_the_floor():
         assert one.expected.value > one.floor.value
         assert one.latency is one.expected
         body = sum(layer.expected_ms[one.precision] for layer in found.layers)
-        assert one.expected.value == pytest.approx(body + 1e3 * CALL_S)
+        assert one.expected.value == pytest.approx(body + 1e3 * (CALL_S + TEXT_NODES * NODE_S))
     assert {"fp32", "int8"} == {one.precision for one in found.predictions}
     with pytest.raises(RecipeError, match="measured on 'mine': 1"):
         ask(TINY, calibrated(), threads=2)
+
+
+def test_no_operator_is_expected_to_be_faster_than_its_floor():
+    target = calibrated()
+    rates = replace(target.unit().rates, copies=(CopyRate(threads=1, bytes_per_s=1e3),))
+    slow = replace(target, units={"cpu": replace(target.unit(), rates=rates)})
+    for one in analyze(ask(TINY, slow, length=16), model="m").predictions:
+        overhead_ms = 1e3 * (CALL_S + TEXT_NODES * NODE_S)
+        assert one.expected.value - overhead_ms >= one.floor.value > 1e6
 
 
 def test_the_longest_text_that_meets_a_deadline_is_the_last_that_does():

@@ -7,7 +7,7 @@ from fixtures_targets import calibrated
 
 from edgesmith.analyze.recommend import BEST_UTILISATION, recommend
 from edgesmith.errors import RecipeError, UnsupportedError
-from edgesmith.records import ZOO
+from edgesmith.records import VISION_ZOO, ZOO
 from edgesmith.targets import load_target
 
 PI = load_target("raspberry-pi-5")
@@ -53,6 +53,18 @@ def test_of_a_calibrated_device_expected_latencies_decide() -> None:
     assert found.best.reasons[0].startswith("leaves ")
 
 
+def test_images_are_ranked_by_published_accuracy_and_unknown_ones_come_behind() -> None:
+    found = recommend("image-classification", calibrated(), 1e6)
+    assert (found.metric, found.tokens) == ("ImageNet-1K top-1", None)
+    known = sorted((one.top1 for one in VISION_ZOO.values() if one.top1 is not None), reverse=True)
+    assert [one.quality for one in found.choices[::2]] == [*known, None]
+    unknown = [one for one in found.choices if one.quality is None]
+    assert {one.model for one in unknown} == {"vit-base"}
+    assert not any(one.is_pareto for one in unknown)
+    assert all("no published quality to compare" in one.reasons for one in unknown)
+    assert all(any(one.source in note for note in found.notes) for one in VISION_ZOO.values())
+
+
 def test_nothing_is_best_where_nothing_meets_the_latency() -> None:
     found = recommend("text-classification", PI, 1e-3)
     assert found.best is None
@@ -75,7 +87,7 @@ def test_other_tasks_say_that_glue_stands_in() -> None:
     ("task", "target", "latency", "error", "text"),
     [
         ("text-clasification", "raspberry-pi-5", 10, RecipeError, "Did you mean 'text-classification'"),
-        ("image-classification", "raspberry-pi-5", 10, UnsupportedError, "the zoo has no model"),
+        ("text-classification", "host", 10, UnsupportedError, "targets calibrate"),
         ("text-classification", "raspberry-pi-5", 0, RecipeError, "a number above 0"),
     ],
 )

@@ -90,9 +90,10 @@ def test_expected_times_follow_the_kind_and_the_precision() -> None:
     one = linear("l", "p", rows=16, inner=64, outer=64)
     assert expected_s(one, formula_rates(), "fp32", 1) == pytest.approx(one.macs / (SPEEDS["fp32"] * 16 * 64))
     assert expected_s(one, formula_rates(), "int8", 1) == pytest.approx(one.macs / (SPEEDS["int8"] * 16 * 64))
-    scores, softmax, _ = attention("p", tokens=16, heads=2, head_dim=8, held=0)
+    scores, softmax, values = attention("p", tokens=16, heads=2, head_dim=8, held=0)
     assert expected_s(scores, formula_rates(), "int8", 1) == pytest.approx(2 * 16 * 16 * 8 / OTHER_PER_S)
-    assert expected_s(softmax, formula_rates(), "int8", 1) == pytest.approx(2 * 16 * 16 / OTHER_PER_S)
+    assert expected_s(values, formula_rates(), "int8", 1) == expected_s(scores, formula_rates(), "int8", 1)
+    assert expected_s(softmax, formula_rates(), "int8", 1) == 0  # the rate of the products has it
 
 
 def test_an_operator_without_weights_reads_none() -> None:

@@ -78,9 +78,10 @@ def test_without_a_device_there_are_counts_and_the_line_to_type() -> None:
             "Did you mean 'text-classification'",
         ),
         (
-            ["recommend", "--task", "image-classification", "--target", "raspberry-pi-5", "--max-latency", "9ms"],
-            3,
-            "the zoo has no model",
+            ["recommend", "--task", "image-classification", "--target", "raspberry-pi-5", "--max-latency", "9ms",
+             "--length", "64"],
+            2,
+            "the model reads images",
         ),
         (["recommend", "--task", "text-classification", "--target", "host", "--max-latency", "9ms"], 3, "calibrate"),
         (

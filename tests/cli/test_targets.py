@@ -85,6 +85,7 @@ def test_a_profile_is_added_listed_and_shown() -> None:
         (["targets", "add", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
         (["targets", "calibrate", "--threads", "two"], "Example: --threads 1,2,4"),
         (["targets", "calibrate", "--threads", "4096"], "threads is 4096"),
+        (["targets", "calibrate", "--runtime", "litrt"], "Did you mean 'litert'"),
     ],
 )
 def test_errors_exit_2_and_say_what_is_allowed(arguments: list[str], text: str) -> None:
@@ -97,9 +98,9 @@ def test_a_calibration_is_written_and_told(monkeypatch: pytest.MonkeyPatch) -> N
     pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is not installed")
     from edgesmith.pipeline import calibration
 
-    small = calibration.Grid(rows=(1,), widths=(16,), function_width=16, copy_bytes=100_000)
+    small = calibration.Grid(rows=(4,), widths=(16,), head_dims=(4,), function_width=16, copy_bytes=100_000)
     monkeypatch.setattr(
-        calibration.calibrate, "__kwdefaults__", {"grid": small}
+        calibration.calibrate, "__kwdefaults__", {"runtime": "onnxruntime", "grid": small}
     )  # the real thing, on small sizes
     done = call("targets", "calibrate", "--name", "my-machine", "--threads", "1", "-o", "here")
     assert done.exit_code == 0, done.stderr

@@ -8,75 +8,68 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from edgesmith.export import probes
-from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
+from edgesmith.runtime.predictor import open_session
 
 ROWS, WIDTH, LINKS = 3, 16, 2
+IDS = np.arange(ROWS, dtype=np.int64)[None]
+FEEDS = {"input_ids": IDS, "attention_mask": np.ones_like(IDS)}
 
 
 def kinds(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
 
 
-def run(path: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    value = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
-    return value, OnnxRuntimeSession(path).run({probes.INPUT: value})
-
-
-def weights(path: Path) -> list[np.ndarray]:
-    return [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
-
-
-def test_a_chain_of_linear_layers_in_fp32(tmp_path: Path) -> None:
-    path = tmp_path / "linear.onnx"
-    probes.write_linear(path, ROWS, WIDTH, LINKS, "fp32")
-    value, found = run(path, (ROWS, WIDTH))
-    first, second = weights(path)
-    assert kinds(path) == {"MatMul": LINKS}
-    np.testing.assert_allclose(found, value @ first @ second, rtol=1e-4, atol=1e-5)
-
-
-def test_the_same_in_int8_multiplies_integers(tmp_path: Path) -> None:
-    path = tmp_path / "linear.onnx"
-    probes.write_linear(path, ROWS, WIDTH, LINKS, "int8")
-    assert kinds(path)["MatMulInteger"] == LINKS
-    probes.write_linear(tmp_path / "whole.onnx", ROWS, WIDTH, LINKS, "fp32")
-    found, exact = run(path, (ROWS, WIDTH))[1], run(tmp_path / "whole.onnx", (ROWS, WIDTH))[1]
-    assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
-
-
-def test_products_are_those_of_attention(tmp_path: Path) -> None:
-    path = tmp_path / "products.onnx"
-    probes.write_products(path, ROWS, WIDTH, heads=2, links=LINKS)
-    value, found = run(path, (2, ROWS, WIDTH))
-    assert kinds(path) == {"MatMul": 2 * LINKS}
-    # keys are 1 / width and values 1 / rows: each pair of products takes the mean of a row
-    means = value.mean(-1, keepdims=True)
-    np.testing.assert_allclose(found, np.broadcast_to(means, value.shape), rtol=1e-4, atol=1e-5)
+@torch.no_grad()
+def exact(model: probes.Probe) -> np.ndarray:
+    return model(**{name: torch.from_numpy(value) for name, value in FEEDS.items()}).logits.numpy()
 
 
 @pytest.mark.parametrize(
-    ("kind", "operators"),
+    ("kind", "operator", "count"),
     [
-        ("softmax", {"Softmax": LINKS}),
-        ("norm", {"Add": LINKS, "LayerNormalization": LINKS}),
-        ("activation", {"Gelu": LINKS}),
+        ("linear", "MatMul", LINKS),
+        ("products", "MatMul", 2 * LINKS),
+        ("norm", "LayerNormalization", LINKS),
+        ("activation", "Gelu", LINKS),
     ],
 )
-def test_functions(kind: str, operators: dict[str, int], tmp_path: Path) -> None:
-    path = tmp_path / "function.onnx"
-    probes.write_function(path, kind, ROWS, WIDTH, LINKS)
-    assert kinds(path) == operators
-    _, found = run(path, (ROWS, WIDTH))
-    if kind == "softmax":
-        np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
-    if kind == "norm":
-        np.testing.assert_allclose(found.std(-1), 1, rtol=1e-2)
+def test_a_chain_on_onnxruntime(kind: str, operator: str, count: int, tmp_path: Path) -> None:
+    model, path = probes.probe(kind, WIDTH, LINKS), tmp_path / "probe.onnx"
+    probes.write(model, "onnxruntime", path, rows=8)
+    assert kinds(path)[operator] == count
+    found = open_session("onnxruntime", path).run(FEEDS)
+    np.testing.assert_allclose(found, exact(model), rtol=1e-4, atol=1e-5)
 
 
-def test_nothing_is_sums(tmp_path: Path) -> None:
-    path = tmp_path / "nothing.onnx"
-    probes.write_nothing(path, 5)
-    value, found = run(path, (1,))
-    np.testing.assert_allclose(found, 6 * value, rtol=1e-5)
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
+def test_linear_layers_in_int8(runtime: str, tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch", reason="the extra `litert` is not installed")
+    model, path = probes.probe("linear", WIDTH, LINKS), tmp_path / "int8"
+    probes.write(model, runtime, tmp_path / "fp32", rows=ROWS)
+    probes.lower(model, runtime, tmp_path / "fp32", path)
+    found, wanted = open_session(runtime, path).run(FEEDS), exact(model)
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+    if runtime == "onnxruntime":
+        assert kinds(path)["MatMulInteger"] == LINKS
+
+
+@torch.no_grad()
+def test_a_probe_of_attention_is_attention() -> None:
+    model = probes.probe("products", WIDTH, 1)
+    hidden = model.table(torch.from_numpy(IDS))
+    query, key, read = (
+        (hidden + vector).view(1, ROWS, probes.HEADS, WIDTH).transpose(1, 2)
+        for vector in model.links[0].apart
+    )
+    wanted = torch.nn.functional.scaled_dot_product_attention(query, key, read)
+    np.testing.assert_allclose(
+        exact(model), wanted.transpose(1, 2).reshape(1, ROWS, -1), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_nothing_is_sums() -> None:
+    model = probes.nothing(5)
+    np.testing.assert_allclose(exact(model)[0], 2**5 * model.table.weight.detach()[:ROWS], rtol=1e-5)

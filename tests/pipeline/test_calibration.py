@@ -15,7 +15,7 @@ from edgesmith.targets import Target, load_target, save_target, user_folder
 
 pytest.importorskip("onnxruntime", reason="the extra `onnxruntime` is not installed")
 
-GRID = Grid(rows=(1, 16), widths=(64,), function_width=64, copy_bytes=1_000_000)
+GRID = Grid(rows=(2, 16), widths=(64,), head_dims=(8,), function_width=64, copy_bytes=1_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +28,9 @@ def test_every_kind_of_operator_was_measured(target: Target) -> None:
     assert rates is not None
     assert (rates.threads, rates.precisions) == ([1], ["fp32", "int8"])
     for precision in rates.precisions:
-        assert [one.rows for one in rates.of("linear", precision, 1)] == [1, 16]
+        assert [one.rows for one in rates.of("linear", precision, 1)] == [2, 16]
     for kind in ("products", *FUNCTIONS):
-        assert [one.rows for one in rates.of(kind, "fp32", 1)] == [1, 16]
+        assert [one.rows for one in rates.of(kind, "fp32", 1)] == [2, 16]
     assert all(0 < one.per_s < 1e15 for one in rates.kernels)
     assert rates.copy_bandwidth(1) > 0
     assert 0 < rates.call_s < 1
@@ -51,6 +51,21 @@ def test_the_profile_is_read_back_and_predicts(
         assert one.floor is not None
         assert one.expected.value > one.floor.value
     assert found.roof.source.startswith("measured")
+
+
+@pytest.mark.slow
+def test_litert_has_its_own_rates() -> None:
+    pytest.importorskip("litert_torch", reason="the extra `litert` is not installed")
+    grid = Grid(rows=(4,), widths=(16,), head_dims=(4,), function_width=16, copy_bytes=1_000_000)
+    rates = calibrate("lite", [1], SilentProgress(), runtime="litert", grid=grid).unit().rates
+    assert rates is not None
+    assert (rates.runtime, rates.precisions) == ("litert", ["fp32", "int8"])
+    assert {one.kind for one in rates.kernels} == {"linear", "products", *FUNCTIONS}
+
+
+def test_an_unknown_runtime_is_refused() -> None:
+    with pytest.raises(RecipeError, match="Did you mean 'litert'"):
+        calibrate("host", [1], SilentProgress(), runtime="litrt", grid=GRID)
 
 
 def test_threads_without_cores_are_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from edgesmith.analyze.analysis import analyze, ask
 from edgesmith.analyze.recommend import recommend
-from edgesmith.records import ZOO
+from edgesmith.records import VISION_ZOO, ZOO
 from edgesmith.records.analysis import Analysis
 from edgesmith.report.analysis import analysis_tables, deadlines, layers, memory, not_met, predictions
 from edgesmith.report.prediction import write_analysis, write_recommendation
@@ -106,10 +106,15 @@ def test_without_peak_or_bandwidth_there_is_no_roofline(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("latency", [10.0, 1e-3])
-def test_a_recommendation_is_a_table_with_a_plot(latency: float, tmp_path: Path) -> None:
-    found = recommend("text-classification", PI, latency)
+@pytest.mark.parametrize(
+    ("task", "models"), [("text-classification", ZOO), ("image-classification", VISION_ZOO)]
+)
+def test_a_recommendation_is_a_table_with_a_plot(
+    task: str, models: object, latency: float, tmp_path: Path
+) -> None:
+    found = recommend(task, PI, latency)
     table = recommendation_table(found)
-    assert len(table.rows) == len(found.choices) == 2 * len(ZOO)
+    assert len(table.rows) == len(found.choices) == 2 * len(models)
     assert "redicted" in " ".join(table.notes)
     assert (found.best is None) == verdict(found).startswith("No model")
     write_recommendation(found, tmp_path)

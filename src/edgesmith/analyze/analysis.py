@@ -8,7 +8,7 @@ from functools import cached_property
 
 from edgesmith.analyze.cost import parameters
 from edgesmith.analyze.limits import deadline_limits
-from edgesmith.analyze.operators import Operator, Shape, image_pixels, operators
+from edgesmith.analyze.operators import Operator, Shape, image_pixels, is_of_images, operators
 from edgesmith.analyze.roofline import (
     Ceiling,
     activation_bytes,
@@ -19,13 +19,16 @@ from edgesmith.analyze.roofline import (
     traffic_bytes,
 )
 from edgesmith.errors import RecipeError, UnsupportedError
-from edgesmith.records import EncoderShape, Prediction
+from edgesmith.records import Prediction, Rates
 from edgesmith.records.analysis import Analysis, Bound, LayerCost, MemoryStep, Roof, UnitPrediction
 from edgesmith.targets import PRECISIONS, Target
 from edgesmith.targets.profile import advice_for_unknown
 
 TOKENS = 128
 """Length of a text where none is asked for."""
+
+TEXT_NODES = 33
+"""Small operators of an exported graph of a text that make its mask and positions, each at the launch overhead of one."""
 
 ROOFLINE = "roofline: the longer of MACs at peak and memory traffic at bandwidth, summed over operators"
 FROM_RATES = "rates of kernels that `edgesmith targets calibrate` measured, summed over operators"
@@ -82,8 +85,13 @@ class Question:
         threads = self.computing(name)
         if rates is None or threads is None or not has_rates(rates, precision, threads):
             return floor, None
-        body = sum(expected_s(one, rates, precision, threads) for one in self.operators)
-        return floor, 1e3 * (rates.call_s + body)
+        body = sum(self.expected_s(one, rates, limits, threads) for one in self.operators)
+        small = 0 if is_of_images(self.shape) else TEXT_NODES * rates.node_s
+        return floor, 1e3 * (rates.call_s + small + body)
+
+    def expected_s(self, operator: Operator, rates: Rates, limits: Ceiling, threads: int) -> float:
+        """Seconds by measured rates; not less than the floor, because a probe's weights stay in the cache."""
+        return max(floor_s(operator, limits)[0], expected_s(operator, rates, limits.precision, threads))
 
 
 def ask(
@@ -110,7 +118,7 @@ def ask(
         target.check_executes(unit_name, precision)
     if threads is not None:
         _check_threads(target, unit_name, threads)
-    if isinstance(shape, EncoderShape) and shape.patches:
+    if is_of_images(shape):
         if length is not None:
             raise RecipeError(
                 f"length is {length}, and the model reads images, whose length is {shape.positions}."
@@ -172,7 +180,7 @@ def analyze(question: Question, *, model: str, deadline_ms: float | None = None)
         unit=question.unit_name,
         precision=precision,
         tokens=question.tokens,
-        image_pixels=image_pixels(shape) if isinstance(shape, EncoderShape) and shape.patches else None,
+        image_pixels=image_pixels(shape) if is_of_images(shape) else None,
         parameters=parameters(shape),
         macs=sum(operator.macs for operator in question.operators),
         layers=tuple(_layers(question, precision, limits)),
@@ -216,8 +224,8 @@ def _layer(
     macs, traffic = sum(one.macs for one in found), sum(traffic_bytes(one, limits) for one in found)
     rates, threads = question.target.unit(question.unit_name).rates, question.computing(question.unit_name)
     expected = {
-        each: 1e3 * sum(expected_s(one, rates, each, threads) for one in found)
-        for each in others
+        each: 1e3 * sum(question.expected_s(one, rates, other, threads) for one in found)
+        for each, other in others.items()
         if rates and threads and has_rates(rates, each, threads)
     }
     return LayerCost(

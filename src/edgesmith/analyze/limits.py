@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from edgesmith.analyze.operators import image_pixels, image_shape
-from edgesmith.records import EncoderShape
+from edgesmith.analyze.operators import image_pixels, image_shape, is_of_images
 from edgesmith.records.analysis import DeadlineLimit
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def _limit(
     latency_ms: float,
 ) -> DeadlineLimit:
     shape, place = question.shape, _BASES.index(basis)
-    is_image = isinstance(shape, EncoderShape) and shape.patches > 0
+    is_image = is_of_images(shape)
     most = MOST_PATCHES if is_image else shape.positions
 
     def meets(size: int) -> bool:
@@ -54,7 +53,7 @@ def _limit(
 
     found = largest(meets, most)
     size = found
-    if found is not None and isinstance(shape, EncoderShape) and shape.patches:
+    if found is not None and is_of_images(shape):
         size = image_pixels(image_shape(shape, found))
     return DeadlineLimit(
         unit=question.unit_name,
@@ -72,7 +71,7 @@ def _limit(
 def _resized(question: Question, size: int) -> Question:
     """The same for a text of so many tokens, or a square image of so many patches along a side."""
     shape = question.shape
-    if isinstance(shape, EncoderShape) and shape.patches:
+    if is_of_images(shape):
         resized = image_shape(shape, size)
         return replace(question, shape=resized, tokens=resized.positions)
     return replace(question, tokens=size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import isqrt
+from typing import TypeGuard
 
 from edgesmith.records import BottleneckShape, EncoderShape, KernelKind
 from edgesmith.targets.profile import ELEMENT_BYTES
@@ -62,6 +63,11 @@ class Operator:
         if self.table_read is None:
             return self.stored_bytes(precision)
         return self.table_read * (ELEMENT_BYTES[precision] if self.matrix else 4)
+
+
+def is_of_images(shape: Shape) -> TypeGuard[EncoderShape]:
+    """Whether inputs are images, which have one size."""
+    return isinstance(shape, EncoderShape) and shape.patches > 0
 
 
 def operators(shape: Shape, tokens: int) -> list[Operator]:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
 from typing import Literal
 
 from edgesmith.analyze.analysis import ask, predict
 from edgesmith.analyze.cost import parameters
+from edgesmith.analyze.operators import Shape
 from edgesmith.errors import RecipeError, UnsupportedError, choose_from
-from edgesmith.records import METRICS_OF, QUESTION_TASK, ZOO, Task, ZooModel
+from edgesmith.records import METRICS_OF, QUESTION_TASK, VISION_ZOO, ZOO, Task
 from edgesmith.records.analysis import Choice, Recommendation
 from edgesmith.targets import CAPABILITIES, Target
 from edgesmith.targets.profile import advice_for_unknown
 
-TEXT_TASKS: tuple[Task, ...] = (
-    "text-classification",
-    "text-regression",
-    "token-classification",
-    QUESTION_TASK,
-)
-"""Those that the zoo has models for."""
+IMAGE_TASK: Task = "image-classification"
+"""That the vision zoo has models for; the zoo has them for all others."""
 
-GLUE, SQUAD = "GLUE", "SQuAD F1"
+GLUE, SQUAD, TOP1 = "GLUE", "SQuAD F1", "ImageNet-1K top-1"
 
 BEST_UTILISATION = 0.75
 """Of the roofline: the most that encoders on edge devices are reported to reach (arXiv:2601.03290). A floor that needs
@@ -40,8 +37,8 @@ def recommend(
 ) -> Recommendation:
     """Every model and precision that could be meant, the best first.
 
-    What meets the latency comes first, by published quality, then by predicted latency; then what would have to come
-    nearer to its floor than is reported of any; then what does not meet it, the fastest first.
+    What meets the latency comes first, by published quality (unknown behind known), then by predicted latency; then what
+    would have to come nearer to its floor than is reported of any; then what does not meet it, the fastest first.
 
     Args:
         length: of the texts in tokens.
@@ -50,37 +47,53 @@ def recommend(
 
     Raises:
         RecipeError: an unknown task, unit or length, or a latency that is none.
-        UnsupportedError: a task that the zoo has no model for, or a device of which too little is known.
+        UnsupportedError: a device of which too little is known.
     """
     _check(task, target, max_latency_ms, unit)
     name = unit or target.main_unit
-    metric = SQUAD if task == QUESTION_TASK else GLUE
+    metric, candidates = _candidates(task)
     precisions = _precisions(target, name)
     choices = [
-        _choice(model, precision, target, name, metric, max_latency_ms, length, threads)
-        for model in ZOO.values()
+        _choice(candidate, precision, target, name, max_latency_ms, length, threads)
+        for candidate in candidates
         for precision in precisions
     ]
     ranked = sorted(_with_front(choices), key=_ranking(max_latency_ms))
-    first = ask(next(iter(ZOO.values())).shape, target, length=length)
+    first = ask(candidates[0].shape, target, length=length)
     return Recommendation(
         task=task,
         target=target.name,
         unit=name,
         max_latency_ms=max_latency_ms,
-        tokens=first.tokens,
+        tokens=None if task == IMAGE_TASK else first.tokens,
         metric=metric,
         choices=tuple(ranked),
         notes=tuple(_notes(task, target, name, ranked)),
     )
 
 
+@dataclass(frozen=True)
+class _Candidate:
+    """A model of a zoo, with its published quality for the task."""
+
+    name: str
+    shape: Shape
+    quality: float | None
+
+
+def _candidates(task: str) -> tuple[str, list[_Candidate]]:
+    """The metric that qualities are published in, and the models for a task."""
+    if task == IMAGE_TASK:
+        return TOP1, [_Candidate(one.name, one.shape, one.top1) for one in VISION_ZOO.values()]
+    if task == QUESTION_TASK:
+        return SQUAD, [_Candidate(one.name, one.shape, one.published.squad_f1) for one in ZOO.values()]
+    return GLUE, [_Candidate(one.name, one.shape, one.published.glue) for one in ZOO.values()]
+
+
 def _check(task: str, target: Target, max_latency_ms: float, unit: str | None) -> None:
     if task not in METRICS_OF:
         raise RecipeError(choose_from("task", task, METRICS_OF))
-    if task not in TEXT_TASKS:
-        raise UnsupportedError(f"the zoo has no model for {task}; it has some for {', '.join(TEXT_TASKS)}.")
-    if not 0 < max_latency_ms < float("inf"):
+    if not 0 < max_latency_ms < inf:
         raise RecipeError(f"max_latency_ms is {max_latency_ms:g}; allowed: a number above 0.")
     if target.unit(unit).precisions is None:
         raise UnsupportedError(
@@ -108,11 +121,10 @@ def _precisions(target: Target, unit: str) -> Sequence[str]:
 
 
 def _choice(
-    model: ZooModel,
+    model: _Candidate,
     precision: str,
     target: Target,
     unit: str,
-    metric: str,
     max_latency_ms: float,
     length: int | None,
     threads: int | None,
@@ -127,7 +139,7 @@ def _choice(
         model=model.name,
         precision=precision,
         unit=unit,
-        quality=model.published.squad_f1 if metric == SQUAD else model.published.glue,
+        quality=model.quality,
         parameters=parameters(model.shape),
         weight_bytes=found.weight_bytes,
         latency_ms=latency.value if latency else None,
@@ -165,8 +177,10 @@ def _with_front(choices: Sequence[Choice]) -> list[Choice]:
             marked.append(one)
             continue
         better = [other for other in meeting if _dominates(other, one)]
-        if better:
-            best = min(better, key=lambda other: (-other.quality, other.latency_ms or 0.0))
+        if one.quality is None:
+            marked.append(replace(one, reasons=(*one.reasons, "no published quality to compare")))
+        elif better:
+            best = min(better, key=lambda other: (_lack(other), other.latency_ms or 0.0))
             reason = f"{best.model} in {best.precision} is as fast and as good, and better in one"
             marked.append(replace(one, reasons=(*one.reasons, reason)))
         else:
@@ -175,8 +189,13 @@ def _with_front(choices: Sequence[Choice]) -> list[Choice]:
 
 
 def _dominates(other: Choice, one: Choice) -> bool:
-    ours, theirs = (one.latency_ms or 0.0, -one.quality), (other.latency_ms or 0.0, -other.quality)
+    ours, theirs = (one.latency_ms or 0.0, _lack(one)), (other.latency_ms or 0.0, _lack(other))
     return theirs != ours and theirs[0] <= ours[0] and theirs[1] <= ours[1]
+
+
+def _lack(one: Choice) -> float:
+    """The less, the better its published quality; an unknown one lacks most."""
+    return inf if one.quality is None else -one.quality
 
 
 def _ranking(max_latency_ms: float) -> Callable[[Choice], tuple[int, float, float]]:
@@ -184,18 +203,18 @@ def _ranking(max_latency_ms: float) -> Callable[[Choice], tuple[int, float, floa
 
     def rank(one: Choice) -> tuple[int, float, float]:
         if one.latency_ms is None:
-            return (3, 0.0, -one.quality)
+            return (3, 0.0, _lack(one))
         if not one.meets:
-            return (2, one.latency_ms, -one.quality)
+            return (2, one.latency_ms, _lack(one))
         is_unlikely = one.basis == "floor" and one.latency_ms > BEST_UTILISATION * max_latency_ms
-        return (int(is_unlikely), -one.quality, one.latency_ms)
+        return (int(is_unlikely), _lack(one), one.latency_ms)
 
     return rank
 
 
 def _notes(task: str, target: Target, unit: str, ranked: Sequence[Choice]) -> list[str]:
     notes = []
-    if task not in ("text-classification", QUESTION_TASK):
+    if task not in ("text-classification", QUESTION_TASK, IMAGE_TASK):
         notes.append(f"GLUE stands in for {task}: no figure of that task is tabulated for these models")
     if any(one.basis == "floor" for one in ranked):
         notes.append(
@@ -203,5 +222,9 @@ def _notes(task: str, target: Target, unit: str, ranked: Sequence[Choice]) -> li
         )
     if target.unit(unit).kind != "cpu":
         notes.append(f"edgesmith writes no bundle for {unit} of {target.name!r} yet")
-    notes.append("mobilebert and mobilebert-tiny are trained, pruned, exported and timed, not compressed")
+    if task == IMAGE_TASK:
+        notes += [f"{one.name}: {one.weights}; top-1 {one.source}" for one in VISION_ZOO.values()]
+        notes.append("MobileViT, EfficientFormer and EdgeFormer are not ranked: convolutions are not counted")
+    else:
+        notes.append("mobilebert and mobilebert-tiny are trained, pruned, exported and timed, not compressed")
     return notes

@@ -102,14 +102,17 @@ def floor_s(operator: Operator, limits: Ceiling) -> tuple[float, Bound]:
 
 def expected_s(operator: Operator, rates: Rates, precision: str, threads: int) -> float:
     """Seconds by measured rates: linear layers in the precision, the rest in FP32, as the runtimes here compute it."""
+    if operator.kind == "softmax":
+        return 0.0  # the rate of products has it
     if operator.kind == "linear":
         kernels = rates.of("linear", precision, threads)
         width = sqrt(operator.inner * operator.outer)
         return operator.macs / rate_at(kernels, operator.rows, width)
     kernels = rates.of(operator.kind, "fp32", threads)
     if operator.kind == "products":
-        width = min(operator.inner, operator.outer)
-        return operator.macs / rate_at(kernels, operator.rows, width)
+        # of inner and outer one is the number of tokens
+        head_dim = operator.inner * operator.outer / operator.rows
+        return operator.macs / rate_at(kernels, operator.rows, head_dim)
     rows = operator.written / kernels[0].width
     return operator.written / rate_at(kernels, rows, kernels[0].width)
 

@@ -11,7 +11,7 @@ from edgesmith.cli.options import parsed, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError
 from edgesmith.recipe import parse_deadline, parse_latency
-from edgesmith.records import METRICS_OF, ZOO, is_zoo_name
+from edgesmith.records import METRICS_OF, known_shape
 from edgesmith.targets import HOST, load_target
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def analyze(
 ) -> None:
     """Predict what MODEL costs on a device, layer by layer, and what limits it; nothing is run.
 
-    MODEL is a local folder, a hub id, or a name that `edgesmith models` lists. The exit code is 4 where no precision is
-    predicted to meet the deadline.
+    MODEL is a local folder, a hub id, a name that `edgesmith models` lists, or a vision transformer that `edgesmith
+    recommend` ranks. The exit code is 4 where no precision is predicted to meet the deadline.
 
     \b
     Examples:
@@ -144,15 +144,15 @@ def recommend(
         fastest = found.choices[0]
         known = f"{fastest.latency_ms:.3g} ms" if fastest.latency_ms is not None else "not known"
         raise BudgetError(
-            f"{verdict(found)}: the fastest, {fastest.model} in {fastest.precision}, takes a predicted {known}. Allow more, or "
-            "give a smaller --length."
+            f"{verdict(found)}: the fastest, {fastest.model} in {fastest.precision}, takes a predicted {known}. Allow more"
+            f"{', or give a smaller --length' if found.tokens else ''}."
         )
 
 
 def _shape(model: str, quiet: bool) -> Shape:
     """Of a model of the zoo without torch, which takes seconds to load."""
-    if is_zoo_name(model):
-        return ZOO[model].shape
+    if shape := known_shape(model):
+        return shape
     with working(quiet):
         from edgesmith import pipeline
 

@@ -99,6 +99,7 @@ def add(file: Path, as_json: bool, quiet: bool) -> None:
 @click.option(
     "--threads", metavar="NUMBERS", help="Such as 1,2,4; powers of two up to all cores if left out."
 )
+@click.option("--runtime", default="onnxruntime", show_default=True, help="That computes, such as litert.")
 @click.option(
     "-o",
     "--output",
@@ -106,19 +107,22 @@ def add(file: Path, as_json: bool, quiet: bool) -> None:
     help="Folder for NAME.yaml; your own profiles' if left out.",
 )
 @talk_options
-def calibrate(name: str, threads: str | None, output: Path | None, as_json: bool, quiet: bool) -> None:
+def calibrate(
+    name: str, threads: str | None, runtime: str, output: Path | None, as_json: bool, quiet: bool
+) -> None:
     """Measure what this machine computes and copies, and write a profile with it: `analyze` then predicts from it.
 
     \b
     Examples:
       edgesmith targets calibrate
+      edgesmith targets calibrate --runtime litert --name host-litert
       edgesmith targets calibrate --name my-board -o .     # on the board; elsewhere: edgesmith targets add my-board.yaml
     """
     counts = _numbers(threads)
     with working(quiet) as progress:
         from edgesmith import pipeline
 
-        target = pipeline.calibrate(name, counts, progress)
+        target = pipeline.calibrate(name, counts, progress, runtime=runtime)
     file = (output or user_folder()) / f"{target.name}.yaml"
     save_target(target, file)
     click.echo(json_text(target) if as_json else "\n".join([*_lines(target), f"wrote {file}"]))

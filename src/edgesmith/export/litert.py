@@ -21,7 +21,7 @@ from __future__ import annotations
 import inspect
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -69,20 +69,24 @@ def buckets(max_length: int) -> tuple[int, ...]:
     return (*(length for length in BUCKETS if length < max_length), max_length)
 
 
-def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: bool) -> None:
+def export_graph(
+    model: PreTrainedModel, path: Path, *, max_length: int, pairs: bool, is_fixed: bool = False
+) -> None:
     """Writes the FP32 file, its operators named after the modules that they come from.
 
     Args:
         model: of texts, for a signature a bucket; or a classifier of images of one size, for the signature `IMAGE`.
         max_length: longest sequence of text in tokens, that of the last bucket.
         pairs: whether ``token_type_ids`` is an input.
+        is_fixed: there is the last bucket only.
 
     Raises:
         ExportError: the converter does not support the model.
     """
+    lengths = (max_length,) if is_fixed else buckets(max_length)
     whole = _WithPositions(model).eval()
     converter: Any = litert_torch
-    for name, examples in _signatures(model, max_length, pairs=pairs).items():
+    for name, examples in _signatures(model, lengths, pairs=pairs).items():
         converter = converter.signature(name, whole, sample_kwargs=examples)
     try:
         with silence():
@@ -96,14 +100,16 @@ def export_graph(model: PreTrainedModel, path: Path, *, max_length: int, pairs: 
     flatbuffer_utils.write_model(file, str(path))
 
 
-def _signatures(model: PreTrainedModel, max_length: int, *, pairs: bool) -> dict[str, dict[str, Tensor]]:
+def _signatures(
+    model: PreTrainedModel, lengths: Sequence[int], *, pairs: bool
+) -> dict[str, dict[str, Tensor]]:
     """Name of each signature -> an example of every input, one row each."""
     if model.main_input_name == "pixel_values":
         return {IMAGE: {"pixel_values": torch.zeros(1, *image_shape(model.config))}}
     names = ("input_ids", "attention_mask") + (("token_type_ids",) if pairs else ())
     return {
         signature_name(length): {name: torch.ones(1, length, dtype=torch.int32) for name in names}
-        for length in buckets(max_length)
+        for length in lengths
     }
 
 

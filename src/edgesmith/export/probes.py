@@ -1,112 +1,122 @@
-"""Small ONNX graphs of one kind of operator each, to find out how fast a machine executes it.
+"""Small models of one kind of operator each, to find out how fast a runtime executes it on a machine.
 
-Each is a chain: what a runtime spends on one graph is spent once, and what it spends on an operator shows in its rate.
+Each is a chain behind a small table: what a runtime spends on one call is spent once, and what it spends on an operator
+shows in its rate. They go through the exporters as encoders of texts do, so that rates are those of what these write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+import torch
+from torch import Tensor, nn
 
-from edgesmith.export.onnx_graph import OPSET
-from edgesmith.export.onnxruntime import lower
-from edgesmith.records import LayerPlan, Plan
+from edgesmith.export import exporter
+from edgesmith.records import KernelKind, LayerPlan, Plan
 
-INPUT = "input"
-_NEWEST_IR = 10
-"""Of the file format; older releases of the runtime read no newer one."""
+HEADS = 6
+"""Of a probe of attention; time is proportional to them."""
+
+VOCABULARY = 4
 
 
-def write_linear(path: Path, rows: int, width: int, links: int, precision: str) -> None:
-    """A chain of `links` square linear layers, (rows, width) each, with weights of their own.
+class Probe(nn.Module):
+    """A chain of equal links over (B, S, width), which a table makes of ids (B, S)."""
+
+    main_input_name = "input_ids"
+
+    def __init__(self, width: int, links: list[nn.Module]) -> None:
+        super().__init__()
+        self.table = nn.Embedding(VOCABULARY, width)
+        self.links = nn.ModuleList(links)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> SimpleNamespace:
+        value = self.table(input_ids) * attention_mask[..., None]
+        for link in self.links:
+            value = link(value)
+        return SimpleNamespace(logits=value)
+
+
+class _Linear(nn.Module):
+    """A linear layer and a residual, so that converters see one layer behind the other, as a model has them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, value: Tensor) -> Tensor:
+        return value + self.linear(value)
+
+
+class _Attention(nn.Module):
+    """Attention between its linear layers; the three vectors keep queries, keys and values apart."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.apart = nn.Parameter(torch.randn(3, HEADS * head_dim))
+
+    def forward(self, value: Tensor) -> Tensor:
+        query, key, read = (
+            (value + vector).unflatten(-1, (HEADS, self.head_dim)).transpose(1, 2) for vector in self.apart
+        )  # (B, heads, S, head_dim)
+        scores = query @ key.transpose(2, 3) * self.head_dim**-0.5
+        mixed = scores.softmax(-1) @ read
+        return mixed.transpose(1, 2).flatten(2)
+
+
+class _Sum(nn.Module):
+    def forward(self, value: Tensor) -> Tensor:
+        return value + value
+
+
+_LINKS: dict[KernelKind, Callable[[int], nn.Module]] = {
+    "linear": _Linear,
+    "products": _Attention,
+    "norm": nn.LayerNorm,
+    "activation": lambda _: nn.GELU(),
+}
+
+
+def probe(kind: KernelKind, width: int, links: int) -> Probe:
+    """Square linear layers with a residual, attention (`width` is that of a head), norms, or activations."""
+    torch.manual_seed(0)
+    across = HEADS * width if kind == "products" else width
+    return Probe(across, [_LINKS[kind](width) for _ in range(links)])
+
+
+def nothing(links: int) -> Probe:
+    """Sums of single numbers: what it takes is overhead."""
+    return Probe(1, [_Sum() for _ in range(links)])
+
+
+def write(model: Any, runtime: str, path: Path, *, rows: int) -> None:
+    """Writes a probe in FP32 for a runtime.
 
     Args:
-        precision: ``fp32``, or ``int8`` as the exporter writes it: weights per channel, activations as they arrive.
+        rows: tokens, at most.
+
+    Raises:
+        MissingExtraError: the runtime's extra is not installed.
     """
-    generator = np.random.default_rng(0)
-    weights = generator.standard_normal((links, width, width), dtype=np.float32) * np.float32(width**-0.5)
-    nodes, tensors, value = [], [], INPUT
-    for index, weight in enumerate(weights):
-        layer = _layer(index)
-        tensors.append(numpy_helper.from_array(weight, f"{layer}.weight"))
-        nodes.append(helper.make_node("MatMul", [value, f"{layer}.weight"], [f"{layer}.product"], name=layer))
-        value = f"{layer}.product"
-    if precision == "fp32":
-        _write(path, nodes, tensors, [rows, width], value)
-        return
-    whole = path.with_stem(f"{path.stem}-fp32")
-    _write(whole, nodes, tensors, [rows, width], value)
-    lower(whole, _int8_plan(links), path)
+    fixed = {"is_fixed": True} if runtime == "litert" else {}  # whose shapes are static
+    exporter(runtime).export_graph(model.eval(), path, max_length=rows, pairs=False, **fixed)
 
 
-def write_products(path: Path, rows: int, width: int, heads: int, links: int) -> None:
-    """A chain of `links` pairs of products as attention has them: (heads, rows, width), and its square of rows."""
-    keys = np.full((heads, width, rows), 1 / width, np.float32)
-    values = np.full((heads, rows, width), 1 / rows, np.float32)
-    tensors = [numpy_helper.from_array(keys, "keys"), numpy_helper.from_array(values, "values")]
-    nodes, value = [], INPUT
-    for index in range(links):
-        nodes.append(helper.make_node("MatMul", [value, "keys"], [f"scores.{index}"]))
-        nodes.append(helper.make_node("MatMul", [f"scores.{index}", "values"], [f"read.{index}"]))
-        value = f"read.{index}"
-    _write(path, nodes, tensors, [heads, rows, width], value)
+def lower(model: Any, runtime: str, graph: Path, path: Path) -> None:
+    """Writes what `write` wrote in INT8, as models are lowered: weights per channel, activations as they arrive."""
+    exporter(runtime).lower(graph, _int8_plan(model), path)
 
 
-def write_function(path: Path, kind: str, rows: int, width: int, links: int) -> None:
-    """A chain of softmaxes, of sums with their norms, or of activations over (rows, width).
-
-    Args:
-        kind: ``softmax``, ``norm`` or ``activation`` (GELU).
-    """
-    nodes, tensors, value = [], [], INPUT
-    if kind == "norm":
-        ones, zeros = np.ones(width, np.float32), np.zeros(width, np.float32)
-        tensors = [numpy_helper.from_array(ones, "scale"), numpy_helper.from_array(zeros, "bias")]
-    for index in range(links):
-        result = f"value.{index}"
-        if kind == "norm":
-            nodes.append(helper.make_node("Add", [value, INPUT], [f"sum.{index}"]))
-            nodes.append(helper.make_node("LayerNormalization", [f"sum.{index}", "scale", "bias"], [result]))
-        else:
-            nodes.append(helper.make_node("Softmax" if kind == "softmax" else "Gelu", [value], [result]))
-        value = result
-    _write(path, nodes, tensors, [rows, width], value)
-
-
-def write_nothing(path: Path, links: int) -> None:
-    """A chain of sums of single numbers: what it takes is overhead."""
-    nodes, value = [], INPUT
-    for index in range(links):
-        nodes.append(helper.make_node("Add", [value, INPUT], [f"sum.{index}"]))
-        value = f"sum.{index}"
-    _write(path, nodes, [], [1], value)
-
-
-def _layer(index: int) -> str:
-    return f"linear.{index}"
-
-
-def _int8_plan(links: int) -> Plan:
-    entries = (
-        LayerPlan(layer=_layer(index), kind="linear", weight="int8", activation="dynamic_int8")
-        for index in range(links)
+def _int8_plan(model: Probe) -> Plan:
+    """INT8 in every linear layer."""
+    return Plan(
+        layers=tuple(
+            LayerPlan(layer=name, kind="linear", weight="int8", activation="dynamic_int8")
+            for name, module in model.named_modules()
+            if isinstance(module, nn.Linear)
+        )
     )
-    return Plan(layers=tuple(entries))
-
-
-def _write(
-    path: Path,
-    nodes: Sequence[onnx.NodeProto],
-    tensors: Sequence[onnx.TensorProto],
-    shape: Sequence[int],
-    output: str,
-) -> None:
-    """A graph from one input to one output of the same shape."""
-    given, found = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in (INPUT, output))
-    graph = helper.make_graph(nodes, "probe", [given], [found], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_NEWEST_IR)
-    onnx.save(model, path)

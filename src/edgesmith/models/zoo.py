@@ -1,23 +1,27 @@
-"""The zoo's models, built from the classes of `transformers`, with random weights."""
+"""Models of the zoo and the vision zoo, built from the classes of `transformers`, with random weights."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 from typing import Any
 
 import torch
 from transformers import (
+    AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     BertConfig,
+    Dinov2Config,
     DistilBertConfig,
     MobileBertConfig,
     PreTrainedConfig,
     PreTrainedModel,
+    ViTConfig,
 )
 
 from edgesmith.errors import ModelError
 from edgesmith.models.load import LoadedModel, load_tokenizer
-from edgesmith.records import BottleneckShape, EncoderShape, ZooModel
+from edgesmith.records import BottleneckShape, EncoderShape, VisionModel, ZooModel
 
 
 def zoo_config(model: ZooModel, labels: Sequence[str] = ("0", "1")) -> PreTrainedConfig:
@@ -35,6 +39,25 @@ def zoo_config(model: ZooModel, labels: Sequence[str] = ("0", "1")) -> PreTraine
 def build_zoo_model(model: ZooModel, *, labels: Sequence[str] = ("0", "1"), seed: int = 0) -> PreTrainedModel:
     """A classifier with random weights, in FP32: its structure and latency mean something, its answers do not."""
     return _build(zoo_config(model, labels), seed)
+
+
+def build_vision_model(model: VisionModel, *, seed: int = 0) -> PreTrainedModel:
+    """An image classifier with random weights, in FP32, for images of its published size."""
+    shape = model.shape
+    patch = isqrt(shape.patch_values // 3)
+    settings: dict[str, Any] = {
+        "image_size": isqrt(shape.patches) * patch,
+        "patch_size": patch,
+        "hidden_size": shape.hidden,
+        "num_hidden_layers": shape.depth,
+        "num_attention_heads": shape.heads[0],
+        "num_labels": shape.labels,
+    }
+    if model.family == "dinov2":
+        config: PreTrainedConfig = Dinov2Config(**settings, mlp_ratio=shape.neurons[0] // shape.hidden)
+    else:
+        config = ViTConfig(**settings, intermediate_size=shape.neurons[0])
+    return _build(config, seed, AutoModelForImageClassification)
 
 
 def load_zoo_classifier(model: ZooModel, tokenizer: str, labels: Sequence[str], seed: int) -> LoadedModel:
@@ -56,11 +79,11 @@ def load_zoo_classifier(model: ZooModel, tokenizer: str, labels: Sequence[str], 
     return LoadedModel(model=_build(config, seed), tokenizer=loaded, has_head=False)
 
 
-def _build(config: PreTrainedConfig, seed: int) -> PreTrainedModel:
+def _build(
+    config: PreTrainedConfig, seed: int, classifier: Any = AutoModelForSequenceClassification
+) -> PreTrainedModel:
     torch.manual_seed(seed)
-    model: PreTrainedModel = AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, attn_implementation="eager"
-    )
+    model: PreTrainedModel = classifier.from_config(config, dtype=torch.float32, attn_implementation="eager")
     model.eval()
     return model
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgesmith.errors import RecipeError
+from edgesmith.errors import RecipeError, choose_from
 from edgesmith.export import exporter
 from edgesmith.measure.noise import NoiseMeter
 from edgesmith.measure.rates import COPY_BYTES, copy_bytes_s, median_s
@@ -26,43 +26,48 @@ from edgesmith.records import (
     describe_environment,
 )
 from edgesmith.runtime.predictor import open_session
-from edgesmith.targets import ARCHITECTURES, Precision, Target, Unit, runtime_names
+from edgesmith.targets import ARCHITECTURES, Target, Unit, runtime_names
 from edgesmith.targets.host import cache_sizes, memory_bytes
 
-RUNTIME = "onnxruntime"
-PRECISIONS: tuple[Precision, ...] = ("fp32", "int8")
-FUNCTIONS: tuple[KernelKind, ...] = ("softmax", "norm", "activation")
+RUNTIMES = ("onnxruntime", "litert")
+"""Those whose operators can be timed; the first is meant where none is named."""
+
+FUNCTIONS: tuple[KernelKind, ...] = ("norm", "activation")
 LINKS = 4
 """Operators in a chain: their weights together are as much as a layer of an encoder has."""
 
 NOTHINGS = 65
-HEADS, HEAD_DIM = 12, 64
-"""Of BERT-base, for products."""
+NOTHING_ROWS = 8
+
+LEAST = 0.1
+"""Part of a call that its operators take at least: what is left of a short one after the launch overhead is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Sizes that are measured; rates between them are interpolated.
+    """Sizes that are measured, none of them a model's; rates between them are interpolated.
 
     Attributes:
-        rows: tokens.
+        rows: tokens, 2 or more; the most of them 3 or more, since a graph with a dynamic number has a range of them.
         widths: of linear layers.
+        head_dims: of attention.
         function_width: of the functions between them.
         copy_bytes: that are copied.
     """
 
-    rows: tuple[int, ...] = (1, 8, 32, 128)
-    widths: tuple[int, ...] = (256, 768, 1536)
-    function_width: int = 768
+    rows: tuple[int, ...] = (2, 8, 32, 128, 256)
+    widths: tuple[int, ...] = (96, 256, 640, 1536)
+    head_dims: tuple[int, ...] = (24, 64)
+    function_width: int = 640
     copy_bytes: int = COPY_BYTES
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """A graph that was written.
+    """A model that was written.
 
     Attributes:
-        shape: of its input.
+        rows: of its input.
         work: multiply-accumulates, of functions elements, of one run.
     """
 
@@ -71,32 +76,39 @@ class _Probe:
     rows: int
     width: int
     path: Path
-    shape: tuple[int, ...]
     work: float
 
 
 def calibrate(
-    name: str, threads: Sequence[int] | None, progress: Progress, *, grid: Grid | None = None
+    name: str,
+    threads: Sequence[int] | None,
+    progress: Progress,
+    *,
+    runtime: str = RUNTIMES[0],
+    grid: Grid | None = None,
 ) -> Target:
-    """A profile of this machine with what it computes and copies in a second.
+    """A profile of this machine with what a runtime computes and copies in a second on it.
 
     Args:
         name: of the profile.
         threads: numbers of them to measure; None for powers of two up to all cores, and all.
+        runtime: that computes.
         grid: sizes; None for those of the encoders that edgesmith knows.
 
     Raises:
-        RecipeError: a number of threads that this process has no cores for.
-        MissingExtraError: ONNX Runtime is not installed.
+        RecipeError: a number of threads that this process has no cores for, or an unknown runtime.
+        MissingExtraError: the runtime is not installed.
     """
+    if runtime not in RUNTIMES:
+        raise RecipeError(choose_from("runtime to calibrate by", runtime, RUNTIMES))
     environment = describe_environment(LIBRARIES)
     counts = _thread_counts(threads, environment.cores)
-    exporter(RUNTIME)  # its own error, where the extra is missing
+    exporter(runtime)  # its own error, where the extra is missing
     progress.say("for figures that mean something the machine has to be idle")
     with tempfile.TemporaryDirectory() as folder, NoiseMeter() as meter:
-        kernels, copies, call_s, node_s = _measure(Path(folder), counts, grid or Grid(), progress)
+        kernels, copies, call_s, node_s = _measure(Path(folder), runtime, counts, grid or Grid(), progress)
     rates = Rates(
-        runtime=RUNTIME,
+        runtime=runtime,
         kernels=tuple(kernels),
         copies=tuple(copies),
         call_s=call_s,
@@ -121,15 +133,22 @@ def _thread_counts(threads: Sequence[int] | None, cores: int) -> list[int]:
 
 
 def _measure(
-    folder: Path, counts: Sequence[int], grid: Grid, progress: Progress
+    folder: Path, runtime: str, counts: Sequence[int], grid: Grid, progress: Progress
 ) -> tuple[list[KernelRate], list[CopyRate], float, float]:
-    probes = [*_linear(folder, grid), *_products(folder, grid), *_functions(folder, grid)]
-    progress.step("calibrate", f"{RUNTIME}, {', '.join(map(str, counts))} threads")
+    progress.step("calibrate", f"{runtime}, {', '.join(map(str, counts))} threads")
+    sizes = [*_sizes(grid)]
+    probes: list[_Probe] = []
+    progress.start("writing probes", len(sizes))
+    for done, (kind, width) in enumerate(sizes, 1):
+        probes += _write(folder, runtime, kind, width, grid.rows)
+        progress.advance(done, kind)
+    progress.finish()
+    call_s, node_s = _overheads(folder, runtime)
     progress.start("timing kernels", len(probes) * len(counts))
     kernels = []
     for threads in counts:
         for probe in probes:
-            taken = _run_s(probe.path, probe.shape, threads)
+            taken = _run_s(runtime, probe.path, probe.rows, threads)
             kernels.append(
                 KernelRate(
                     kind=probe.kind,
@@ -137,7 +156,7 @@ def _measure(
                     threads=threads,
                     rows=probe.rows,
                     width=probe.width,
-                    per_s=probe.work / taken,
+                    per_s=probe.work / max(taken - call_s, LEAST * taken),
                 )
             )
             progress.advance(len(kernels), f"{probe.kind} {probe.precision}, {threads} threads")
@@ -145,58 +164,60 @@ def _measure(
     copies = [
         CopyRate(threads=each, bytes_per_s=copy_bytes_s(each, size_bytes=grid.copy_bytes)) for each in counts
     ]
-    return kernels, copies, *_overheads(folder)
+    return kernels, copies, call_s, node_s
 
 
-def _linear(folder: Path, grid: Grid) -> Iterator[_Probe]:
+def _sizes(grid: Grid) -> Iterator[tuple[KernelKind, int]]:
+    """Kind and width of every probe."""
+    yield from (("linear", width) for width in grid.widths)
+    yield from (("products", width) for width in grid.head_dims)
+    yield from ((kind, grid.function_width) for kind in FUNCTIONS)
+
+
+def _write(folder: Path, runtime: str, kind: KernelKind, width: int, rows: Sequence[int]) -> Iterator[_Probe]:
+    """A probe by number of rows, and in each precision that its weights can have; where shapes are dynamic, in one file."""
     from edgesmith.export import probes
 
-    for precision in PRECISIONS:
-        for width in grid.widths:
-            for rows in grid.rows:
-                path = folder / f"linear-{precision}-{width}-{rows}.onnx"
-                probes.write_linear(path, rows, width, LINKS, precision)
-                yield _Probe("linear", precision, rows, width, path, (rows, width), LINKS * rows * width**2)
+    model = probes.probe(kind, width, LINKS)
+    for count in rows:
+        most = count if runtime == "litert" else max(rows)
+        graph = folder / f"{kind}-{width}-{most}"
+        if not graph.exists():
+            probes.write(model, runtime, graph, rows=most)
+        yield _Probe(kind, "fp32", count, width, graph, LINKS * _work(kind, count, width))
+        if kind == "linear":
+            small = graph.with_name(f"{graph.name}-int8")
+            if not small.exists():
+                probes.lower(model, runtime, graph, small)
+            yield _Probe(kind, "int8", count, width, small, LINKS * _work(kind, count, width))
 
 
-def _products(folder: Path, grid: Grid) -> Iterator[_Probe]:
-    from edgesmith.export import probes
+def _work(kind: KernelKind, rows: int, width: int) -> int:
+    """Of one link."""
+    from edgesmith.export.probes import HEADS
 
-    for rows in grid.rows:
-        path = folder / f"products-{rows}.onnx"
-        probes.write_products(path, rows, HEAD_DIM, HEADS, LINKS)
-        work = LINKS * 2 * HEADS * rows**2 * HEAD_DIM
-        yield _Probe("products", "fp32", rows, HEAD_DIM, path, (HEADS, rows, HEAD_DIM), work)
-
-
-def _functions(folder: Path, grid: Grid) -> Iterator[_Probe]:
-    from edgesmith.export import probes
-
-    width = grid.function_width
-    for kind in FUNCTIONS:
-        for rows in grid.rows:
-            path = folder / f"{kind}-{rows}.onnx"
-            probes.write_function(path, kind, rows, width, LINKS)
-            yield _Probe(kind, "fp32", rows, width, path, (rows, width), LINKS * rows * width)
+    if kind == "linear":
+        return rows * width**2
+    return 2 * rows**2 * width * HEADS if kind == "products" else rows * width
 
 
-def _overheads(folder: Path) -> tuple[float, float]:
+def _overheads(folder: Path, runtime: str) -> tuple[float, float]:
     """Seconds of a call that computes next to nothing, and of each further operator in it."""
     from edgesmith.export import probes
 
     taken = []
     for links in (1, NOTHINGS):
-        path = folder / f"nothing-{links}.onnx"
-        probes.write_nothing(path, links)
-        taken.append(_run_s(path, (1,), 1))
+        path = folder / f"nothing-{links}"
+        probes.write(probes.nothing(links), runtime, path, rows=NOTHING_ROWS)
+        taken.append(_run_s(runtime, path, NOTHING_ROWS, 1))
     call_s, whole_s = taken
     return call_s, max(whole_s - call_s, 1e-9) / (NOTHINGS - 1)
 
 
-def _run_s(path: Path, shape: tuple[int, ...], threads: int) -> float:
-    session: Any = open_session(RUNTIME, path, threads=threads)
-    value = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    return median_s(lambda: session.run({"input": value}))
+def _run_s(runtime: str, path: Path, rows: int, threads: int) -> float:
+    session: Any = open_session(runtime, path, threads=threads)
+    ids = np.ones((1, rows), np.int64)
+    return median_s(lambda: session.run({"input_ids": ids, "attention_mask": ids}))
 
 
 def _profile(name: str, rates: Rates) -> Target:

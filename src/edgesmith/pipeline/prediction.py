@@ -6,7 +6,7 @@ from edgesmith.analyze.analysis import analyze, ask
 from edgesmith.analyze.operators import Shape
 from edgesmith.models.coupling import prunable_shape
 from edgesmith.models.load import load_config
-from edgesmith.records import ZOO, is_zoo_name
+from edgesmith.records import known_shape
 from edgesmith.records.analysis import Analysis
 from edgesmith.targets import HOST, load_target
 
@@ -15,13 +15,13 @@ def model_shape(model: str) -> Shape:
     """The sizes of a model, from its config alone.
 
     Args:
-        model: local folder, hub id, or a name of the zoo.
+        model: local folder, hub id, or a name of the zoo or the vision zoo.
 
     Raises:
         ModelError: no config there.
         UnsupportedError: a family that is not known.
     """
-    return ZOO[model].shape if is_zoo_name(model) else prunable_shape(load_config(model))
+    return known_shape(model) or prunable_shape(load_config(model))
 
 
 def predict_model(

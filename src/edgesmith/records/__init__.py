@@ -49,6 +49,7 @@ from edgesmith.records.task import (
 )
 from edgesmith.records.training import Training
 from edgesmith.records.verdict import FailedBudget, Percentiles, Verdict
+from edgesmith.records.vision_zoo import VISION_ZOO, VisionModel, known_shape
 from edgesmith.records.zoo import (
     RANDOM_WEIGHTS,
     ZOO,
@@ -76,6 +77,7 @@ __all__ = [
     "TAGGED_TASK",
     "TESTED_VERSIONS",
     "TOKEN_TASKS",
+    "VISION_ZOO",
     "ZOO",
     "Bench",
     "BenchConfig",
@@ -127,6 +129,7 @@ __all__ = [
     "Training",
     "UnitKind",
     "Verdict",
+    "VisionModel",
     "VocabularyCoverage",
     "ZooEntry",
     "ZooModel",
@@ -135,6 +138,7 @@ __all__ = [
     "find_zoo_model",
     "from_dict",
     "is_zoo_name",
+    "known_shape",
     "metrics_of",
     "model_files",
     "read_json",

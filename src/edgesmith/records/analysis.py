@@ -156,7 +156,7 @@ class Choice:
     """A model of the zoo in one precision, for a device and a latency.
 
     Attributes:
-        quality: published of the pretrained model in FP32, not of what quantization leaves.
+        quality: published of the pretrained model in FP32, not of what quantization leaves; None where none is.
         latency_ms: predicted; `basis` says how.
         meets: inside the latency asked for; None where nothing can be predicted.
         is_pareto: nothing else that meets is both as fast and as good, and better in one.
@@ -166,7 +166,7 @@ class Choice:
     model: str
     precision: str
     unit: str
-    quality: float
+    quality: float | None
     parameters: int
     weight_bytes: int
     latency_ms: float | None
@@ -183,14 +183,14 @@ class Recommendation:
 
     Attributes:
         metric: what `Choice.quality` is.
-        tokens: length that latencies are predicted for.
+        tokens: length that latencies are predicted for; None for images, whose models have their own.
     """
 
     task: str
     target: str
     unit: str
     max_latency_ms: float
-    tokens: int
+    tokens: int | None
     metric: str
     choices: tuple[Choice, ...]
     notes: tuple[str, ...] = ()

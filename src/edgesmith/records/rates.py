@@ -16,9 +16,11 @@ class KernelRate:
     """How fast a runtime executes one operator, in a graph with others of its kind.
 
     Attributes:
+        kind: `linear` with its bias and a residual; `products` are those of attention with all that stands between its
+            linear layers, layout and softmax; `norm` without the sum before it.
         precision: that a weight is stored and multiplied in.
         rows: tokens.
-        width: inputs and outputs of a linear layer; for products and functions the size of the last axis.
+        width: inputs and outputs of a linear layer; of attention that of a head; of functions the last axis.
         per_s: multiply-accumulates, of functions elements, a second.
     """
 

@@ -10,16 +10,20 @@ _MARKERS = {"fp32": "o", "bf16": "s", "fp16": "s", "int8": "D", "int4": "^"}
 
 
 def pareto(found: Recommendation) -> Plot | None:
-    """The front in blue, the latency asked for dashed; choices without a prediction are left out."""
-    drawn = [(one, one.latency_ms) for one in found.choices if one.latency_ms is not None]
+    """The front in blue, the latency asked for dashed; choices without a prediction or a quality are left out."""
+    drawn = [
+        (one, one.latency_ms, one.quality)
+        for one in found.choices
+        if one.latency_ms is not None and one.quality is not None
+    ]
     if not drawn:
         return None
     figure, axes = canvas(270, left=44, bottom=40, top=22)
     axes.set_xscale("log")
-    for one, latency_ms in drawn:
+    for one, latency_ms, quality in drawn:
         colour = LIGHT["artifact"] if one.is_pareto else LIGHT["rest"]
-        axes.plot(latency_ms, one.quality, _MARKERS[one.precision], color=colour, markersize=7)
-    front = sorted((latency_ms, one.quality, one.model) for one, latency_ms in drawn if one.is_pareto)
+        axes.plot(latency_ms, quality, _MARKERS[one.precision], color=colour, markersize=7)
+    front = sorted((latency_ms, quality, one.model) for one, latency_ms, quality in drawn if one.is_pareto)
     axes.step(
         [latency_ms for latency_ms, _, _ in front],
         [quality for _, quality, _ in front],
@@ -47,8 +51,8 @@ def pareto(found: Recommendation) -> Plot | None:
             "published, of the model in FP32."
         ),
         told="; ".join(
-            f"{one.model} {one.precision} {milliseconds(latency_ms)} {one.quality:g}"
+            f"{one.model} {one.precision} {milliseconds(latency_ms)} {quality:g}"
             f"{', on the front' if one.is_pareto else ''}"
-            for one, latency_ms in drawn
+            for one, latency_ms, quality in drawn
         ),
     )

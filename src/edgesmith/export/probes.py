@@ -48,7 +48,8 @@ class _Linear(nn.Module):
         self.linear = nn.Linear(width, width)
 
     def forward(self, value: Tensor) -> Tensor:
-        return value + self.linear(value)
+        summed: Tensor = value + self.linear(value)
+        return summed
 
 
 class _Attention(nn.Module):
@@ -64,7 +65,7 @@ class _Attention(nn.Module):
             (value + vector).unflatten(-1, (HEADS, self.head_dim)).transpose(1, 2) for vector in self.apart
         )  # (B, heads, S, head_dim)
         scores = query @ key.transpose(2, 3) * self.head_dim**-0.5
-        mixed = scores.softmax(-1) @ read
+        mixed: Tensor = scores.softmax(-1) @ read
         return mixed.transpose(1, 2).flatten(2)
 
 

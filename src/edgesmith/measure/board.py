@@ -169,7 +169,7 @@ def _pack(
     folders: dict[Path, str] = {}
     for bundle in opened:
         folders.setdefault(bundle.path, f"bundle-{len(folders) + 1}")
-    files = {}
+    files: dict[str, Path] = {}
     for bundle in opened:
         named = (MANIFEST_NAME, MANIFEST_HASH_NAME, *(entry.path for entry in bundle.manifest.files))
         files |= {f"{folders[bundle.path]}/{name}": bundle.path / name for name in named}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bundle_checks import link_packages, run_alone
-from fixtures_text import LABELS, UNICODE_TEXTS, write_question_bundle
+from fixtures_text import LABELS, UNICODE_TEXTS, minilm_folder, write_question_bundle, write_small_bundle
 
 from edgesmith.errors import ExportError
 from edgesmith.export import run_script as module
@@ -106,6 +106,18 @@ def test_a_missing_runtime_is_named_with_what_to_type(runtime, fixture, request,
     assert done.returncode == 3
     assert done.stderr.startswith(f"error: {runtime} is not installed.")
     assert done.stderr.endswith(f"On the device: pip install numpy tokenizers {runtime}\n")
+
+
+def test_executorchs_line_names_torch_too(run, tmp_path):
+    """Whose Python runtime needs it, and does not bring it; nothing of the model is read before."""
+    files = {"model.pte": b"never opened", "tokenizer.json": minilm_folder() / "tokenizer.json"}
+    write_small_bundle(tmp_path / "bundle", files=files, runtime="executorch", model="model.pte")
+    done = run(tmp_path / "bundle", "a text")
+    assert (done.returncode, done.stdout) == (3, "")
+    assert done.stderr.startswith(
+        "error: executorch is not installed. Type: pip install 'edgesmith[executorch]'"
+    )
+    assert done.stderr.endswith("On the device: pip install numpy tokenizers executorch torch\n")
 
 
 def test_a_reader_that_leaves_early_is_no_error(small_bundle, tmp_path):

@@ -25,7 +25,14 @@ from edgesmith.records.quantization import (
     Sensitivities,
 )
 from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
-from edgesmith.records.runtimes import DISTRIBUTION_OF, RUNTIME_NAMES, RuntimeName, model_files
+from edgesmith.records.runtimes import (
+    DISTRIBUTION_OF,
+    NEEDED_BESIDE,
+    RUNTIME_NAMES,
+    RuntimeName,
+    graph_files,
+    model_files,
+)
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
 from edgesmith.records.structure import BottleneckShape, Candidate, EncoderShape, Structure
 from edgesmith.records.task import (
@@ -59,6 +66,7 @@ __all__ = [
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",
+    "NEEDED_BESIDE",
     "NO_NUMBER",
     "QUESTION_TASK",
     "RANDOM_WEIGHTS",
@@ -123,6 +131,7 @@ __all__ = [
     "describe_environment",
     "find_zoo_model",
     "from_dict",
+    "graph_files",
     "is_zoo_name",
     "metrics_of",
     "model_files",

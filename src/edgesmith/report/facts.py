@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from edgesmith.records import DISTRIBUTION_OF, QUESTION_TASK, Verdict
+from edgesmith.records import DISTRIBUTION_OF, NEEDED_BESIDE, QUESTION_TASK, Verdict
 from edgesmith.report.load import HTML_NAME, RECIPE_NAME, Run
 from edgesmith.report.units import agreement, counted, megabytes, milliseconds, points, score, times
 
@@ -244,7 +244,7 @@ def details(verdict: Verdict) -> Table:
 def install_command(runtime: str, task: str) -> str:
     """What the device needs."""
     reader = "pillow" if task == IMAGES else "tokenizers"
-    return f"pip install numpy {reader} {DISTRIBUTION_OF[runtime]}"
+    return " ".join(("pip install numpy", reader, DISTRIBUTION_OF[runtime], *NEEDED_BESIDE.get(runtime, ())))
 
 
 def use_command(bundle: str, task: str) -> str:

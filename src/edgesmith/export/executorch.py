@@ -41,6 +41,7 @@ from edgesmith.runtime.executorch import INPUT_NAMES, import_executorch
 from edgesmith.runtime.quiet import silence
 
 with silence():  # torchao remarks on kernels for GPUs
+    from executorch.backends.transforms.duplicate_dynamic_quant_chain import DuplicateDynamicQuantChainPass
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
         XNNPACKQuantizer,
@@ -173,17 +174,15 @@ def _weight_name(layer: str) -> str:
 
 def _lowered(program: ExportedProgram, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> ExportedProgram:
     (examples, _), bounds = program.example_inputs, program.range_constraints
-    planned = {(entry.kind, entry.weight): set[str]() for entry in plan.layers}
-    for entry in plan.layers:
-        planned[entry.kind, entry.weight].add(entry.layer)
     module: Any = program.module(check_guards=False)
     module.validate_inputs = False  # it would fix the length of the example when it is exported again
-    if linear := planned.get(("linear", "int8")):
+    if linear := {entry.layer for entry in plan.layers if (entry.kind, entry.weight) == ("linear", "int8")}:
         module = _quantize_linear(module, linear, examples)
-    for layer in planned.get(("embedding", "int8"), ()):
-        _quantize_embedding(module, layer, weights[layer])
-    for layer in planned.get(("linear", "fp16"), set()) | planned.get(("embedding", "fp16"), set()):
-        _store_as_fp16(module, layer, weights[layer])
+    for entry in plan.layers:
+        if entry.weight == "fp16":
+            _store_as_fp16(module, entry.layer, weights[entry.layer])
+        elif (entry.kind, entry.weight) == ("embedding", "int8"):
+            _quantize_embedding(module, entry.layer, weights[entry.layer])
     module.recompile()
     shapes = None
     if bounds:  # of a text, whose only dimension that varies is its length
@@ -214,7 +213,9 @@ def _quantize_linear(
     )
     prepared = prepare_pt2e(module, quantizer)
     prepared(*examples)  # observers of weights see them
-    return convert_pt2e(prepared)
+    converted: fx.GraphModule = convert_pt2e(prepared)
+    DuplicateDynamicQuantChainPass()(converted)  # XNNPACK wants one for each layer that reads the same input
+    return converted
 
 
 def _quantize_embedding(module: fx.GraphModule, layer: str, table: NDArray[Any]) -> None:
@@ -232,7 +233,7 @@ def _quantize_embedding(module: fx.GraphModule, layer: str, table: NDArray[Any])
             product = call(_aten.mul.Tensor, (call(_aten.to.dtype, (rows, torch.float32)), steps))
         lookup.replace_all_uses_with(product)
         module.graph.erase_node(lookup)
-    _remove(module, weight)
+    module.graph.erase_node(weight)
 
 
 def _store_as_fp16(module: fx.GraphModule, layer: str, values: NDArray[Any]) -> None:
@@ -248,7 +249,7 @@ def _store_as_fp16(module: fx.GraphModule, layer: str, values: NDArray[Any]) -> 
             user.replace_all_uses_with(cast, delete_user_cb=lambda node, cast=cast: node is not cast)
         else:
             user.replace_input_with(half, cast)
-    _remove(module, weight)
+    module.graph.erase_node(weight)
 
 
 def _reading(module: fx.GraphModule, layer: str) -> fx.Node:
@@ -266,13 +267,6 @@ def _constant(module: fx.GraphModule, weight: fx.Node, values: NDArray[Any]) -> 
     module.register_buffer(name, torch.from_numpy(values))
     with module.graph.inserting_before(weight):
         return module.graph.get_attr(name)
-
-
-def _remove(module: fx.GraphModule, weight: fx.Node) -> None:
-    """A weight that nothing reads any more; left alone, it would be written too."""
-    module.graph.erase_node(weight)
-    owner, _, name = str(weight.target).rpartition(".")
-    delattr(module.get_submodule(owner), name)
 
 
 # ---- PyTorch's program becomes ExecuTorch's

@@ -174,6 +174,7 @@ def _weight_name(layer: str) -> str:
 
 def _lowered(program: ExportedProgram, plan: Plan, weights: Mapping[str, NDArray[Any]]) -> ExportedProgram:
     (examples, _), bounds = program.example_inputs, program.range_constraints
+    shapes: Any = None
     module: Any = program.module(check_guards=False)
     module.validate_inputs = False  # it would fix the length of the example when it is exported again
     if linear := {entry.layer for entry in plan.layers if (entry.kind, entry.weight) == ("linear", "int8")}:
@@ -184,7 +185,6 @@ def _lowered(program: ExportedProgram, plan: Plan, weights: Mapping[str, NDArray
         elif (entry.kind, entry.weight) == ("embedding", "int8"):
             _quantize_embedding(module, entry.layer, weights[entry.layer])
     module.recompile()
-    shapes = None
     if bounds:  # of a text, whose only dimension that varies is its length
         (bound,) = bounds.values()
         shapes = tuple({1: Dim("sequence", min=1, max=int(bound.upper))} for _ in examples)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesmith.records import Scheme
-from edgesmith.records.plan import Activation, WeightDtype
+from edgesmith.records.plan import Activation, Granularity, WeightDtype
 from edgesmith.runtime.quiet import silence
 
 with silence():  # torchao, which it imports, remarks on kernels for GPUs
@@ -54,7 +54,7 @@ class StoredMatrix:
     @property
     def scheme(self) -> Scheme:
         has_rows = len(self.scales) == len(self.values)
-        granularity = "per_channel" if has_rows else "per_tensor"
+        granularity: Granularity = "per_channel" if has_rows else "per_tensor"
         return Scheme(_DTYPES[self.values.dtype.name], granularity, self.activation)
 
     def holds(self, weight: NDArray[Any]) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -168,7 +169,10 @@ def _is_matrix(tensor: ProgramTensor) -> bool:
 
 def _read(file: PTEFile, tensor: ProgramTensor) -> NDArray[Any]:
     content = bytes(file.program.constant_buffer[tensor.data_buffer_idx].storage)
-    return np.frombuffer(content, _STORED[tensor.scalar_type]).reshape(_without_ones(tensor.sizes))
+    shape = _without_ones(tensor.sizes)
+    return np.frombuffer(content, _STORED[tensor.scalar_type], math.prod(shape)).reshape(
+        shape
+    )  # padded behind
 
 
 def _without_ones(sizes: list[int]) -> tuple[int, ...]:

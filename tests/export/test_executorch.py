@@ -24,7 +24,6 @@ from fixtures_text import UNICODE_TEXTS, VOCAB_SIZE, minilm_folder, write_small_
 
 pytest.importorskip("executorch", reason="ExecuTorch is not installed: pip install 'edgesmith[executorch]'")
 
-from executorch.exir._serialize._program import deserialize_pte_binary
 from torch import nn
 
 from edgesmith.compress.quantize import (
@@ -41,7 +40,11 @@ from edgesmith.models import CompactBertConfig, CompactBertForTokenClassificatio
 from edgesmith.records import LayerPlan, Plan, TensorSpec, graph_files
 from edgesmith.runtime import load_bundle
 from edgesmith.runtime.executorch import ExecuTorchSession
+from edgesmith.runtime.quiet import silence
 from edgesmith.runtime.text import TextEncoder
+
+with silence():  # it warns of itself when it is imported
+    from executorch.exir._serialize._program import deserialize_pte_binary
 
 TEXTS = [text for text in UNICODE_TEXTS if text.strip() and "\n" not in text]
 

@@ -51,13 +51,14 @@ class MissingExtraError(EdgesmithError):
     Args:
         package: what is missing; kept as an attribute.
         extra: the extra of edgesmith that brings it.
+        beside: what it cannot do without on a device and does not bring; kept as an attribute.
     """
 
     exit_code = 3
 
-    def __init__(self, package: str, extra: str) -> None:
+    def __init__(self, package: str, extra: str, beside: tuple[str, ...] = ()) -> None:
         super().__init__(f"{package} is not installed. Type: pip install 'edgesmith[{extra}]'")
-        self.package = package
+        self.package, self.beside = package, beside
 
 
 class UnsupportedError(EdgesmithError):

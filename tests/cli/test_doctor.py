@@ -96,7 +96,7 @@ def test_the_matrix_is_printed_with_the_reasons_of_its_gaps() -> None:
     done = CliRunner().invoke(main, ["doctor", "--matrix"])
     assert done.exit_code == 0
     assert all(family in done.stdout for family in FAMILIES)
-    assert "(1) nothing is written in INT4 for openvino" in " ".join(done.stdout.split())
+    assert "(1) nothing is written in INT4 for executorch" in " ".join(done.stdout.split())
     cells = json.loads(CliRunner().invoke(main, ["doctor", "--matrix", "--json"]).stdout)
     assert len(cells) == len(FAMILIES) * len(runtime_names()) * len(WEIGHT_DTYPES)
 

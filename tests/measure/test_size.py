@@ -18,7 +18,9 @@ def test_folder_bytes_of_no_folder(tmp_path):
         folder_bytes(tmp_path / "absent")
 
 
-@pytest.mark.parametrize(("name", "expected"), [("model.onnx", 7), ("model.tflite", 7), ("model.xml", 7 + 5)])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("model.onnx", 7), ("model.tflite", 7), ("model.pte", 7), ("model.xml", 7 + 5)]
+)
 def test_a_model_is_as_large_as_its_files(tmp_path, name, expected):
     """OpenVINO keeps the weights in a file of their own."""
     (tmp_path / name).write_bytes(b"x" * 7)

@@ -20,7 +20,11 @@ from edgesmith.targets import uncalibrated_schemes
 
 @pytest.mark.parametrize(
     ("runtime", "library"),
-    [("litert", "litert_torch"), pytest.param("openvino", "openvino", marks=pytest.mark.slow)],
+    [
+        ("litert", "litert_torch"),
+        pytest.param("openvino", "openvino", marks=pytest.mark.slow),
+        pytest.param("executorch", "executorch", marks=pytest.mark.slow),
+    ],
 )
 def test_a_second_runtime_is_added_to_a_finished_run(
     runtime: str, library: str, copied: Path, recipe: Recipe, finished: FinishedRun, tmp_path: Path

@@ -125,6 +125,7 @@ def test_the_install_line_names_the_runtimes_package():
     task = "text-classification"
     assert facts.install_command("onnxruntime", task) == "pip install numpy tokenizers onnxruntime"
     assert facts.install_command("litert", task) == "pip install numpy tokenizers ai-edge-litert"
+    assert facts.install_command("executorch", task) == "pip install numpy tokenizers executorch torch"
 
 
 def test_commands_survive_a_folder_with_spaces():

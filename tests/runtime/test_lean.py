@@ -16,6 +16,7 @@ HEAVY = (
     "pandas",
     "onnxruntime",
     "openvino",
+    "executorch",
     "tokenizers",
     "sklearn",
     "scipy",

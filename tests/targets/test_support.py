@@ -57,7 +57,7 @@ def test_a_gap_says_why_and_what_would_work(cell: tuple[str, str, str], reason: 
 def test_a_task_is_taken_or_refused_as_the_table_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(TASKS_ON, "litert", ("text-classification",))
     assert support("vit", "litert", "int8").reason == (
-        "litert takes text-classification; for image-classification take onnxruntime or openvino"
+        "litert takes text-classification; for image-classification take executorch, onnxruntime or openvino"
     )
     for runtime, task in product(TASKS_ON, METRICS_OF):
         if task in TASKS_ON[runtime]:

@@ -55,11 +55,11 @@ from edgesmith.export.coreml_program import (
 )
 from edgesmith.export.logits import LogitsOnly
 from edgesmith.export.order import Order
-from edgesmith.export.quiet import silence
 from edgesmith.models.vision import image_shape
 from edgesmith.records import Plan, Scheme, TensorSpec
 from edgesmith.records.plan import BLOCK, INTEGERS
 from edgesmith.records.prepared import Prepared
+from edgesmith.runtime.quiet import silence
 
 LENGTHS = (16, 32, 64, 128, 256, 512)
 """In tokens; an input runs in the shortest that holds it. Few, for a device prepares the model for each."""

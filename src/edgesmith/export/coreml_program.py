@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgesmith.errors import ExportError
-from edgesmith.export.quiet import silence
 from edgesmith.records import LayerPlan, Plan, Scheme
 from edgesmith.records.plan import BLOCK, Granularity, WeightDtype
+from edgesmith.runtime.quiet import silence
 
 with silence():  # it remarks on versions of torch and scikit-learn, and on the parts that only a Mac has
     import coremltools

@@ -40,12 +40,12 @@ from transformers import PreTrainedModel
 
 from edgesmith.errors import ExportError
 from edgesmith.export.artifact import Artifact, check_schemes
-from edgesmith.export.quiet import silence
 from edgesmith.export.weights import as_fp16
 from edgesmith.models.vision import image_shape
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
 from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
 from edgesmith.runtime.litert import IMAGE, LENGTH, signature_name
+from edgesmith.runtime.quiet import silence
 
 MODEL_NAME = "model.tflite"
 

@@ -19,7 +19,7 @@ from edgesmith.measure.parity import check_parity
 from edgesmith.measure.size import model_bytes
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.records import Plan, model_files, read_json
+from edgesmith.records import Plan, graph_files, model_files, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import open_session
@@ -59,7 +59,7 @@ def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, fold
     graph = file.with_stem("graph")
     export_checked(bench, runtime, student, rows, graph)
     artifact = writer.lower(graph, decided, file)
-    for part in model_files(graph):
+    for part in graph_files(graph):
         part.unlink()
     answers = answer_with_runtime(bench, runtime, file, rows, f"validating through {runtime}")
     reached = bench.quality(answers, rows)
@@ -86,6 +86,8 @@ def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
     export_checked(bench, runtime, bench.model, bench.validation_rows, files.fp32)
     plan = uniform_plan(bench.model, "the uncompressed baseline")
     exporter(runtime).lower(files.fp32, plan, files.int8)
+    for part in {*graph_files(files.fp32)} - {*model_files(files.fp32)}:
+        part.unlink()
     return StepResult(
         {"fp32_bytes": model_bytes(files.fp32), "int8_bytes": model_bytes(files.int8)},
         ("the teacher itself, in FP32 and in uniform INT8, is what the artifact is compared with",),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +34,7 @@ from edgesmith.records import (
     Quantization,
     Scheme,
     Sensitivities,
+    graph_files,
     model_files,
     write_json,
     write_text,
@@ -153,7 +154,7 @@ class _Run:
         written = self._write(graph, folder, self._plan(best.chosen))
         self._bundle(written, folder / "bundle" / self.runtime)
         size, macs = model_bytes(written.file), self._macs(best.chosen)
-        _remove(written.file)
+        _remove(model_files(written.file))
         failures = (*self._guards(written), *self._missed(written.quality.drop, size, macs))
         return Quantization(
             model=self.bench.recipe.model,
@@ -318,7 +319,7 @@ class _Run:
         file = folder / writer.MODEL_NAME
         with self.calibration.stage("export"):
             artifact = writer.lower(graph, plan, file)
-        _remove(graph)
+        _remove(graph_files(graph))
         rows, recipe = self.bench.validation_rows, self.bench.recipe
         with self.calibration.stage("validation"):
             title = f"validating through {self.runtime}"
@@ -380,9 +381,8 @@ class _Run:
         return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
 
 
-def _remove(model: Path) -> None:
-    """All files of a runtime's model."""
-    for part in model_files(model):
+def _remove(parts: Iterable[Path]) -> None:
+    for part in parts:
         part.unlink()
 
 

@@ -27,10 +27,12 @@ from edgesmith.records.quantization import (
 from edgesmith.records.rates import CopyRate, KernelKind, KernelRate, Rates
 from edgesmith.records.runtimes import (
     DISTRIBUTION_OF,
+    NEEDED_BESIDE,
     RUNTIME_NAMES,
     TESTED_VERSIONS,
     RuntimeName,
     device_packages,
+    graph_files,
     model_files,
 )
 from edgesmith.records.step import STEP_RECORD_NAME, StepRecord
@@ -68,6 +70,7 @@ __all__ = [
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
     "METRICS_OF",
+    "NEEDED_BESIDE",
     "NO_NUMBER",
     "QUESTION_TASK",
     "RANDOM_WEIGHTS",
@@ -137,6 +140,7 @@ __all__ = [
     "device_packages",
     "find_zoo_model",
     "from_dict",
+    "graph_files",
     "is_zoo_name",
     "known_shape",
     "metrics_of",

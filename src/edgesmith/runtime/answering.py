@@ -44,7 +44,7 @@ def exit_code_of(work: Callable[[], None], *packages: str) -> int:
     try:
         work()
     except MissingExtraError as error:
-        needed = " ".join(dict.fromkeys((*packages, error.package.lower())))
+        needed = " ".join(dict.fromkeys((*packages, error.package.lower(), *error.beside)))
         print(f"error: {error} On the device: pip install {needed}", file=sys.stderr)
         return error.exit_code
     except EdgesmithError as error:

@@ -21,7 +21,7 @@ examples:
   python run.py < texts.txt                                   one text a line
   python run.py --file data.csv --text-column sentence --time > labels.txt
 
-needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime
+needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime; executorch needs torch too
 """
 
 

@@ -20,7 +20,7 @@ examples:
   find photos -name '*.jpg' | python run.py     likewise, from standard input
   python run.py --file images.txt --time > labels.txt
 
-needs: numpy, Pillow and the bundle's runtime, such as onnxruntime
+needs: numpy, Pillow and the bundle's runtime, such as onnxruntime; executorch needs torch too
 """
 
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edgesmith.errors import BundleError, DataError, UnsupportedError, choose_from
 from edgesmith.records.task import SCORED_TASK
 from edgesmith.runtime.bundle import Bundle
+from edgesmith.runtime.executorch import ExecuTorchSession
 from edgesmith.runtime.litert import LiteRTSession
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
 from edgesmith.runtime.openvino import OpenVINOSession
@@ -38,6 +39,7 @@ SESSIONS: dict[str, type[Session]] = {
     "onnxruntime": OnnxRuntimeSession,
     "litert": LiteRTSession,
     "openvino": OpenVINOSession,
+    "executorch": ExecuTorchSession,
 }
 """Runtime -> what runs its artifacts."""
 

@@ -19,7 +19,7 @@ examples:
   python run.py < pairs.txt                                            a question, a tab and its context a line
 
 0:3 are the first character of the answer in its context and the one past its last; then comes its probability.
-needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime
+needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime; executorch needs torch too
 """
 
 

@@ -18,7 +18,7 @@ examples:
   python run.py < texts.txt                                   one text a line
 
 0:12 are the first character of an entity and the one past its last.
-needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime
+needs: numpy, tokenizers and the bundle's runtime, such as onnxruntime; executorch needs torch too
 """
 
 

@@ -64,7 +64,7 @@ def _row(
     )
 
 
-_onnxruntime, _litert, _openvino = (partial(_row, name) for name in RUNTIME_NAMES)
+_onnxruntime, _litert, _openvino, _executorch = (partial(_row, name) for name in RUNTIME_NAMES)
 
 CAPABILITIES: tuple[Capability, ...] = (
     # INT8 is per-channel only: per-tensor weights are no faster here and cost ten times the error
@@ -99,12 +99,23 @@ CAPABILITIES: tuple[Capability, ...] = (
     _openvino("embedding", "fp16", "fp32", "Convert to FP32, Gather"),
     _openvino("linear", "fp32", "fp32", "MatMul"),
     _openvino("embedding", "fp32", "fp32", "Gather"),
+    _executorch(
+        "linear", "int8", "int8", "XNNPACK's FullyConnected on INT8 rows", "per_channel", "dynamic_int8"
+    ),
+    _executorch(
+        "embedding", "int8", "fp32", "embedding of rows and of their scales, to FP32, mul", "per_channel"
+    ),
+    _executorch("linear", "fp16", "fp32", "to FP32, XNNPACK's FullyConnected, which packs it at every call"),
+    _executorch("embedding", "fp16", "fp32", "embedding, to FP32"),
+    _executorch("linear", "fp32", "fp32", "XNNPACK's FullyConnected"),
+    _executorch("embedding", "fp32", "fp32", "embedding"),
 )
 
 TASKS_ON: dict[str, tuple[Task, ...]] = {
     "onnxruntime": get_args(Task),
     "litert": get_args(Task),
     "openvino": get_args(Task),
+    "executorch": get_args(Task),
 }
 """Runtime -> tasks whose models its exporter writes."""
 

@@ -19,7 +19,7 @@ Precision = Literal["fp32", "bf16", "fp16", "int8", "int4"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 ELEMENT_BYTES: dict[str, float] = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1, "int4": 0.5}
 
-OTHER_RUNTIMES = ("coreml", "executorch", "qnn", "rknn", "tensorrt")
+OTHER_RUNTIMES = ("coreml", "qnn", "rknn", "tensorrt")
 """Those that drive accelerators, and for which no bundle is written (yet)."""
 
 

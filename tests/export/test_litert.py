@@ -119,6 +119,16 @@ def test_a_whole_teacher_is_written_too(model, tmp_path):
     np.testing.assert_allclose(LiteRTSession(artifact.path).run(feeds(batch)), expected, atol=0.3)
 
 
+def test_a_sum_of_a_tables_shape_is_not_taken_for_the_table(tmp_path):
+    """A row of token types that is folded over the longest input has the shape of the positions."""
+    model = tiny_compact(max_position_embeddings=16)
+    export_graph(model, tmp_path / "fp32.tflite", max_length=16, pairs=False)
+    plan = uniform_plan(model, "test")
+    assert lower(tmp_path / "fp32.tflite", plan, tmp_path / "model.tflite").stored == {
+        entry.layer: "int8" for entry in plan.layers
+    }
+
+
 def test_a_mixed_plan_is_stored_as_it_says(graph, student, folder):
     plan = mixed_plan(student)
     artifact = lower(graph, plan, folder / "mixed.tflite")

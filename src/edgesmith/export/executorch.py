@@ -17,8 +17,10 @@ fp32, any                              as it is
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +248,7 @@ def _store_as_fp16(module: fx.GraphModule, layer: str, values: NDArray[Any]) -> 
         with module.graph.inserting_after(source):
             cast = module.graph.call_function(_aten.to.dtype, (source, torch.float32))
         if source is user:
-            user.replace_all_uses_with(cast, delete_user_cb=lambda node, cast=cast: node is not cast)
+            user.replace_all_uses_with(cast, delete_user_cb=partial(operator.is_not, cast))
         else:
             user.replace_input_with(half, cast)
     module.graph.erase_node(weight)
@@ -255,6 +257,7 @@ def _store_as_fp16(module: fx.GraphModule, layer: str, values: NDArray[Any]) -> 
 def _reading(module: fx.GraphModule, layer: str) -> fx.Node:
     """The node that is a layer's weight."""
     name = _weight_name(layer)
+    node: fx.Node
     for node in module.graph.nodes:
         if node.op == "get_attr" and node.target == name:
             return node

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import json
 import math
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,6 +37,9 @@ _STORED = {ScalarType.CHAR: "int8", ScalarType.HALF: "float16", ScalarType.FLOAT
 _XNN_STORED = {"xnn_datatype_qcint8": "int8", "xnn_datatype_fp16": "float16", "xnn_datatype_fp32": "float32"}
 _XNN_DYNAMIC = "xnn_datatype_qdint8"
 _LOOKUP = "aten::embedding"
+
+_INFINITE = re.compile(r"\binf\b(?=\s*[,}\n])")
+"""As `flatc` writes the bound of a ReLU, which is no JSON."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,8 @@ def _xnnpack_graphs(file: PTEFile) -> list[dict[str, Any]]:
             binary.write_bytes(data[header.flatbuffer_offset :][: header.flatbuffer_size])
         options = ("--json", "--defaults-json", "--strict-json", "-o", name)
         _run_flatc([*options, str(folder / "schema.fbs"), "--", *map(str, binaries)])
-        return [json.loads(binary.with_suffix(".json").read_bytes()) for binary in binaries]
+        texts = (binary.with_suffix(".json").read_text(encoding="utf-8") for binary in binaries)
+        return [json.loads(_INFINITE.sub("Infinity", text)) for text in texts]
 
 
 def _constant(file: PTEFile, graph: dict[str, Any], index: int) -> bytes:

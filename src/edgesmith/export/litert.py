@@ -193,17 +193,26 @@ def _name_operators(file: Any, model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear | nn.Embedding):
             for place in (name, name.rpartition(".")[0]) if isinstance(module, nn.Embedding) else (name,):
-                owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model.")
+                owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model."), module
     for number, subgraph in enumerate(file.subgraphs):
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
-                is_constant = file.buffers[weight.buffer].data is not None
-                shape = tuple(weight.shape[-2:]) if is_constant else ()  # a sum's table has a batch before it
+                data = file.buffers[weight.buffer].data
+                shape = (
+                    tuple(weight.shape[-2:]) if data is not None else ()
+                )  # a sum's table has a batch before it
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
-                owner = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), None)
-                if owner is not None:
-                    output.name = f"{owner}@{number}".encode()
+                for owner, module in (owners[scope, shape] for scope in scopes if (scope, shape) in owners):
+                    if isinstance(module, nn.Linear) or _holds(data, module):
+                        output.name = f"{owner}@{number}".encode()
+                        break
+
+
+def _holds(data: Any, table: nn.Embedding) -> bool:
+    """Whether a constant is a table, and no other sum in its scope: a folded row of token types may have the same shape."""
+    values = table.weight.detach().numpy().ravel()
+    return np.array_equal(np.frombuffer(bytes(data), np.float32), values)
 
 
 def _scope(model: nn.Module, path: str) -> str:

@@ -11,7 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -287,9 +287,9 @@ def weigh_energy(
         curve = meter.curve(begin, end)
     except (MeasureError, DataError) as problem:
         return Energy(sensor=meter.sensor.name, reason=f"{problem}. {PREDICT}"), none
-    gap_s, covers = curve.gap_s(begin, end), meter.sensor.detail
+    gap_s = curve.gap_s(begin, end)
     idle_w = curve.between(np.array([idle])) / ((idle[1] - idle[0]) / NS_PER_S)
-    found = {"sensor": meter.sensor.name, "covers": covers, "gap_s": gap_s, "idle_w": idle_w}
+    how = Energy(sensor=meter.sensor.name, covers=meter.sensor.detail, gap_s=gap_s, idle_w=idle_w)
     shortest_s = min(float(np.diff(trace.turns).min()) for trace in traces) / NS_PER_S
     if shortest_s < STEPS_OF_TURN * gap_s:
         advice = (
@@ -301,8 +301,8 @@ def weigh_energy(
             f"readings lie up to {gap_s:.3g} s apart, which tells turns of {STEPS_OF_TURN * gap_s:.3g} s and more; the shortest "
             f"turn of a bundle was {shortest_s:.3g} s. {advice}"
         )
-        return Energy(**found, reason=reason), none
-    return Energy(**found), [_measured(curve, meter.sensor, idle_w, trace) for trace in traces]
+        return replace(how, reason=reason), none
+    return how, [_measured(curve, meter.sensor, idle_w, trace) for trace in traces]
 
 
 def _measured(

@@ -6,6 +6,7 @@ No figure comes from anywhere else: a sensor that cannot be read says why.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -171,14 +172,15 @@ def _jetson(sys: Path) -> Gauge:
         return _unreadable("Jetson rails", told)
     label = rails[whole]
     if label.name.startswith("rail_name_"):
-        files = (label.with_name(f"in_power{label.name.removeprefix('rail_name_')}_input"),)
+        factors = [label.with_name(f"in_power{label.name.removeprefix('rail_name_')}_input")]
     else:
         voltage = label.name.replace("_label", "_input")
-        files = (label.with_name(voltage), label.with_name(voltage.replace("in", "curr", 1)))
+        factors = [label.with_name(voltage), label.with_name(voltage.replace("in", "curr", 1))]
 
     def watts() -> float:
-        values = [int(_read(file)) / 1e3 for file in files]  # milliwatts; or millivolts and milliamperes
-        return values[0] if len(values) == 1 else values[0] * values[1]
+        return math.prod(
+            int(_read(file)) / 1e3 for file in factors
+        )  # milliwatts; or millivolts x milliamperes
 
     try:
         watts()

@@ -35,7 +35,7 @@ PERIOD_S = 0.1
 IDLE_S = 3.0
 
 STEPS_OF_TURN = 5
-"""Readings that the shortest turn of a bundle lasts at least: at each of its ends the reading that spans both bundles is
+"""Readings that a turn of a bundle lasts at least, on average: at each of its ends the reading that spans both bundles is
 divided in proportion to time, which gives one at most a quarter of a reading's energy that the other used."""
 
 WAIT_S = 5.0
@@ -72,11 +72,15 @@ class EnergyCurve:
         begin, end = self._at(turns.T)
         return float((end - begin).sum())
 
-    def gap_s(self, begin: int, end: int) -> float:
-        """Longest time between two neighbouring readings of a span."""
-        first = max(0, int(np.searchsorted(self.moments, begin, "right")) - 1)
-        last = int(np.searchsorted(self.moments, end, "left")) + 1
-        return float(np.diff(self.moments[first:last]).max()) / NS_PER_S
+    def gaps_s(self, moments: Nanoseconds) -> NDArray[np.float64]:
+        """Seconds between the readings on either side of each moment."""
+        place = np.clip(np.searchsorted(self.moments, moments, "right"), 1, len(self.moments) - 1)
+        return (self.moments[place] - self.moments[place - 1]) / NS_PER_S
+
+    def longest_gap_s(self, begin: int, end: int) -> float:
+        """Between two neighbouring readings of a span."""
+        inside = self.moments[(self.moments > begin) & (self.moments < end)]
+        return float(self.gaps_s(np.concatenate([[begin], inside])).max())
 
     def _at(self, moments: Nanoseconds) -> NDArray[np.float64]:
         if self.watts is None:
@@ -286,23 +290,35 @@ def weigh_energy(
     try:
         curve = meter.curve(begin, end)
     except (MeasureError, DataError) as problem:
-        return Energy(sensor=meter.sensor.name, reason=f"{problem}. {PREDICT}"), none
-    gap_s = curve.gap_s(begin, end)
+        return Energy(sensor=meter.sensor.name, reason=f"{str(problem).removesuffix('.')}. {PREDICT}"), none
     idle_w = curve.between(np.array([idle])) / ((idle[1] - idle[0]) / NS_PER_S)
-    how = Energy(sensor=meter.sensor.name, covers=meter.sensor.detail, gap_s=gap_s, idle_w=idle_w)
-    shortest_s = min(float(np.diff(trace.turns).min()) for trace in traces) / NS_PER_S
-    if shortest_s < STEPS_OF_TURN * gap_s:
-        advice = (
-            "Bench one bundle for longer"
-            if len(traces) == 1
-            else "Bench them one by one, or in turns of 1 s: --rate 30"
-        )
-        reason = (
-            f"readings lie up to {gap_s:.3g} s apart, which tells turns of {STEPS_OF_TURN * gap_s:.3g} s and more; the shortest "
-            f"turn of a bundle was {shortest_s:.3g} s. {advice}"
-        )
+    how = Energy(
+        sensor=meter.sensor.name,
+        covers=meter.sensor.detail,
+        gap_s=curve.longest_gap_s(begin, end),
+        idle_w=idle_w,
+    )
+    reason = _unresolved(curve, traces, begin, end)
+    if reason is not None:
         return replace(how, reason=reason), none
     return how, [_measured(curve, meter.sensor, idle_w, trace) for trace in traces]
+
+
+def _unresolved(curve: EnergyCurve, traces: Sequence[Trace], begin: int, end: int) -> str | None:
+    """Why the readings do not tell the bundles' energy apart; None where they do."""
+    border_s = max(float(curve.gaps_s(trace.turns).mean()) for trace in traces)
+    turn_s = min(float(np.diff(trace.turns).mean()) for trace in traces) / NS_PER_S
+    if turn_s < STEPS_OF_TURN * border_s:
+        advice = "Bench one by one, or in turns of 1 s: --rate 30" if len(traces) > 1 else "Bench for longer"
+        return (
+            f"readings lie {border_s:.3g} s apart where turns end, which tells turns of {STEPS_OF_TURN * border_s:.3g} s and "
+            f"more; those of a bundle last {turn_s:.3g} s. {advice}"
+        )
+    gap_s = curve.longest_gap_s(begin, end)
+    all_s = min(float(np.diff(trace.turns).sum()) for trace in traces) / NS_PER_S
+    if curve.watts is not None and all_s < STEPS_OF_TURN * gap_s:  # a counter goes on between its readings
+        return f"there is no reading of power for {gap_s:.3g} s, and a bundle had {all_s:.3g} s. Bench for longer"
+    return None
 
 
 def _measured(

@@ -180,7 +180,7 @@ def _jetson(sys: Path) -> Gauge:
     def watts() -> float:
         return math.prod(
             int(_read(file)) / 1e3 for file in factors
-        )  # milliwatts; or millivolts x milliamperes
+        )  # milliwatts, or millivolts and milliamperes
 
     try:
         watts()

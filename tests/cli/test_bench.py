@@ -99,7 +99,7 @@ def test_energy_of_a_power_meters_file(bundles: dict[str, Path], tmp_path: Path)
     assert done.exit_code == 0, done.stderr
     shown = " ".join(done.stdout.split())
     assert re.search(r"mean power(, noisy)? 2 W", shown)
-    assert "energy by answer" in shown
+    assert "energy per answer" in shown
     assert (
         "energy: measured by meter.csv (time from 'Time', voltage from 'Voltage(V)', current from 'Current(mA)')"
         in shown

@@ -126,7 +126,7 @@ def test_energy_stands_beside_what_it_was_read_from() -> None:
     energy = Energy(sensor="RAPL", covers="package-0", gap_s=0.104, idle_w=1.25)
     found = replace(bench(bundle(measured=joules), noise=NOISY), energy=energy)
     told = figures(found)
-    assert told["energy by answer, noisy"] == ["12.3 mJ"]
+    assert told["energy per answer, noisy"] == ["12.3 mJ"]
     assert told["  above idle, part of it, noisy"] == ["8.5 mJ"]
     assert told["mean power, noisy"] == ["4 W"]
     assert (

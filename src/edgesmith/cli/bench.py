@@ -92,7 +92,7 @@ def _parse_cpus(text: str) -> tuple[int, ...]:
 @click.option(
     "--energy",
     metavar="SENSOR",
-    help=f"Energy by answer, from {', '.join(ENERGY_SENSORS)}, or the .csv that a power meter writes meanwhile.",
+    help=f"Energy per answer, from {', '.join(ENERGY_SENSORS)}, or the .csv that a power meter writes meanwhile.",
 )
 @click.option(
     "--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Seed of inputs, arrivals and turns."

@@ -1,4 +1,4 @@
-"""Energy of the timed part of a bench, by answer: read from a sensor, or not told.
+"""Energy of the timed part of a bench, per answer: read from a sensor, or not told.
 
 A thread reads the sensor from before the first question to after the last one. What a bundle took is what was used in its
 turns; a sensor that is too slow to tell turns apart is not asked to.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Trace:
     due: Nanoseconds
     begun: Nanoseconds
     done: Nanoseconds
-    turns: Nanoseconds = field(default_factory=lambda: np.empty((0, 2), np.int64))
+    turns: Nanoseconds
 
     @property
     def latency_ms(self) -> Milliseconds:

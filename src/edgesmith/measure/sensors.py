@@ -17,8 +17,8 @@ SYS = Path("/sys")
 NVML_LIBRARY = "libnvidia-ml.so.1"
 
 MODULE_RAILS = ("VDD_IN", "POM_5V_IN")
-"""Rails of a whole Jetson module: of Orin Nano and NX, Xavier NX and TX2; of the Nano (NVIDIA's forum, topics 200883 and
-73608). AGX modules have rails of parts only, and which of them contain another is not told: no sum is made of them."""
+"""Rails of a whole Jetson module: of Orin NX and Xavier NX, and of the Nano (NVIDIA's forum, topics 242804, 200883 and 73608,
+which jetson-stats names as well). AGX modules have rails of parts; which of them contain another is not told: no sum is made."""
 
 _RAPL = "class/powercap/*-rapl*:*/energy_uj"
 _HWMON = "bus/i2c/drivers/ina3221*/*/hwmon/hwmon*/in*_label"

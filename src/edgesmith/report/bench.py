@@ -147,7 +147,7 @@ _FIGURES: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "cold_start": ("cold start", _time),
     "load": ("  load, part of it", _time),
     "first_answer": ("  first answer, part of it", _time),
-    "energy": ("energy by answer", _energy),
+    "energy": ("energy per answer", _energy),
     "energy_above_idle": ("  above idle, part of it", _energy),
     "power": ("mean power", lambda one: f"{one.value:.3g} W"),
     "peak_rss": ("peak memory", lambda one: megabytes(one.value)),

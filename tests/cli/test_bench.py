@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -78,9 +80,44 @@ def test_real_rows(bundles: dict[str, Path], tmp_path: Path) -> None:
     assert "2 of the 2 rows of rows.csv, mean 4.0 tokens" in " ".join(done.stdout.split())
 
 
+def test_energy_is_measured_or_said_not_to_be(bundles: dict[str, Path]) -> None:
+    """Whatever this machine has."""
+    done = bench(bundles["text"], *BRIEF, "--duration", "1s", "--energy", "auto", "--json", "--quiet")
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    is_measured = found["energy"]["reason"] is None
+    assert ("energy" in found["bundles"][0]["measured"]) == is_measured
+    assert is_measured or "edgesmith analyze MODEL --target T predicts it" in found["energy"]["reason"]
+
+
+def test_energy_of_a_power_meters_file(bundles: dict[str, Path], tmp_path: Path) -> None:
+    """A line of 5 V and 0.4 A every 20 ms for two minutes from now: 2 W."""
+    path, begin = tmp_path / "meter.csv", time.time()
+    lines = (f"{begin + step / 50:.6f};5,0;400".replace(".", ",") for step in range(120 * 50))
+    path.write_text("\n".join(["Time;Voltage(V);Current(mA)", *lines, ""]))
+    done = bench(bundles["text"], *BRIEF, "--duration", "1s", "--energy", path)
+    assert done.exit_code == 0, done.stderr
+    shown = " ".join(done.stdout.split())
+    assert re.search(r"mean power(, noisy)? 2 W", shown)
+    assert "energy per answer" in shown
+    assert (
+        "energy: measured by meter.csv (time from 'Time', voltage from 'Voltage(V)', current from 'Current(mA)')"
+        in shown
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (
+            ("--energy", "rap"),
+            "Did you mean 'rapl'? Allowed: auto, jetson, nvml, rapl. Or name a power meter's file that ends in .csv.",
+        ),
+        (
+            ("--energy", "none.csv"),
+            "none.csv: cannot be read (No such file or directory). Start the meter's log first.",
+        ),
+        (("--energy", "meter.csv", "--host", "pi@board"), "a file of this machine and by its clock"),
         (("--rate", "0"), "rate is 0; allowed: a finite number above 0."),
         (("--deadline", "-3ms"), "--deadline is '-3ms'; expected a number with one of: ms, s, us."),
         (("--deadline", "0ms"), "deadline_ms is 0"),

@@ -76,7 +76,7 @@ def test_offline_nothing_is_asked() -> None:
 def test_the_checkup_names_every_runtime_extra_and_sensor(tmp_path: Path) -> None:
     found = check_up(tmp_path)
     text = "\n".join(found.lines())
-    names = [each.name for each in (*found.installed.runtimes, *found.installed.extras, *found.host.energy)]
+    names = [each.name for each in (*found.installed.runtimes, *found.installed.extras, *found.energy)]
     assert all(f"  {name}" in text or f"{name}:" in text for name in names)
     assert text.endswith("compress can run.")
 

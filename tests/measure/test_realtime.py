@@ -105,6 +105,11 @@ def test_bundles_in_turns_have_the_latencies_they_have_alone() -> None:
         np.testing.assert_allclose(trace.latency_ms, arrive(cost, due).latency_ms, **close(len(due)))
     names = [name for name, _ in world.asked]
     assert sum(1 for _ in itertools.groupby(names)) > 7  # they do take turns
+    turns = sorted(tuple(turn) for trace in traces for turn in trace.turns.tolist())
+    assert len(turns) == 2 * 7
+    assert all(before[1] <= after[0] for before, after in itertools.pairwise(turns))
+    for trace in traces:  # its own clock goes on in its turns only, from 0 to its last answer
+        assert np.diff(trace.turns).sum() == pytest.approx(trace.done[-1], abs=7 * 2 * READING)
 
 
 def test_on_the_real_clock_a_sleeping_answer_delays_all_behind_it() -> None:
@@ -149,6 +154,7 @@ def test_a_closed_loop_asks_all_bundles_the_same_for_its_time() -> None:
     for trace, (cost,) in zip(traces, costs.values(), strict=True):
         np.testing.assert_allclose(trace.latency_ms, cost / MS, **close(1))
         assert (trace.due == trace.begun).all()
+        assert (trace.turns == np.stack([trace.begun, trace.done], 1)).all()
     counts = {len(trace.due) for trace in traces}
     assert counts == {2 * 200 // (3 + 1)}  # almost 0.2 s for each of two
     turns = [dict(world.asked[place : place + 2]) for place in range(0, len(world.asked), 2)]
@@ -162,6 +168,16 @@ def test_a_closed_loop_asks_once_however_short_its_time() -> None:
     world = World()
     (trace,) = closed_loop([world.answer("a", [5 * MS])], 3, duration_s=1e-6, clock=world.clock)
     assert len(trace.due) == 1
+
+
+def test_a_bundle_alone_has_one_turn() -> None:
+    world = World()
+    (trace,) = closed_loop([world.answer("a", [5 * MS])], 3, duration_s=0.1, clock=world.clock)
+    assert trace.turns.tolist() == [[trace.begun[0], trace.done[-1]]]
+    (trace,) = open_loop(
+        [world.answer("a", [5 * MS])], 3, schedule(10, 1), clock=world.clock, sleep=world.sleep
+    )
+    assert np.diff(trace.turns) == pytest.approx(trace.done[-1], abs=2 * READING)
 
 
 def test_warming_up_asks_every_bundle_the_first_inputs() -> None:

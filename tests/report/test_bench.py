@@ -8,6 +8,7 @@ from edgesmith.records import (
     Bench,
     BenchConfig,
     BenchedBundle,
+    Energy,
     Measurement,
     Noise,
     describe_environment,
@@ -113,3 +114,29 @@ def test_failures_name_the_bundle_where_there_are_several() -> None:
     assert failures(bench(failed)) == ["too slow."]
     assert failures(bench(bundle(), failed)) == ["runs/a/bundle/onnxruntime: too slow."]
     assert failures(bench()) == []
+
+
+def test_energy_stands_beside_what_it_was_read_from() -> None:
+    joules = measured(
+        latency_max=(7.0, None, None),
+        energy=(12.34, None, None),
+        energy_above_idle=(8.5, None, None),
+        power=(4.0, None, None),
+    )
+    energy = Energy(sensor="RAPL", covers="package-0", gap_s=0.104, idle_w=1.25)
+    found = replace(bench(bundle(measured=joules), noise=NOISY), energy=energy)
+    told = figures(found)
+    assert told["energy per answer, noisy"] == ["12.3 mJ"]
+    assert told["  above idle, part of it, noisy"] == ["8.5 mJ"]
+    assert told["mean power, noisy"] == ["4 W"]
+    assert (
+        "energy: measured by RAPL (package-0), readings at most 0.1 s apart, other programs included; 1.25 W before the "
+        "questions. It is of all the time of a bundle's turns, over its answers."
+    ) in bench_tables(found)[1].notes
+
+
+def test_energy_that_was_not_measured_has_a_reason_and_no_row() -> None:
+    found = replace(bench(), energy=Energy(reason="no sensor can be read (RAPL: absent)"))
+    assert not any("energy" in name for name in figures(found))
+    assert "energy: not measured: no sensor can be read (RAPL: absent)." in bench_tables(found)[1].notes
+    assert not any("energy" in note for note in bench_tables(bench())[1].notes)

@@ -8,17 +8,11 @@ from pathlib import Path
 import pytest
 
 from edgesmith.targets.host import (
-    EnergySensor,
-    Host,
     cache_sizes,
     examine_host,
     free_memory_bytes,
     memory_bytes,
 )
-
-
-def sensor(host: Host, name: str) -> EnergySensor:
-    return next(each for each in host.energy if each.name == name)
 
 
 def place(root: Path, file: str) -> Path:
@@ -55,42 +49,6 @@ def test_free_memory_is_what_is_available_not_what_is_unused(tmp_path: Path) -> 
 
 def test_a_system_without_cpuinfo_has_unknown_instructions(tmp_path: Path) -> None:
     assert examine_host(tmp_path, proc=tmp_path).instructions is None
-
-
-def test_without_drivers_every_sensor_is_absent_and_says_so(tmp_path: Path) -> None:
-    host = examine_host(tmp_path, sys=tmp_path)
-    assert [each.name for each in host.energy] == ["RAPL", "NVML", "Jetson rails"]
-    for name in ("RAPL", "Jetson rails"):
-        assert not sensor(host, name).is_readable
-        assert sensor(host, name).detail.startswith("absent: no ")
-
-
-def test_rapl_counters_are_named(tmp_path: Path) -> None:
-    for domain in ("intel-rapl:0", "intel-rapl:0:0"):
-        place(tmp_path, f"class/powercap/{domain}/energy_uj")
-    found = sensor(examine_host(tmp_path, sys=tmp_path), "RAPL")
-    assert found == EnergySensor(name="RAPL", is_readable=True, detail="intel-rapl:0, intel-rapl:0:0")
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_rapl_counters_for_root_only_come_with_the_line_to_type(tmp_path: Path) -> None:
-    place(tmp_path, "class/powercap/intel-rapl:0/energy_uj").chmod(0)
-    found = sensor(examine_host(tmp_path, sys=tmp_path), "RAPL")
-    assert not found.is_readable
-    assert found.detail.endswith(f"sudo chmod a+r {tmp_path}/class/powercap/*/energy_uj")
-
-
-@pytest.mark.parametrize(
-    "rail",
-    [
-        "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/curr1_input",
-        "bus/i2c/drivers/ina3221x/6-0040/iio:device0/in_power0_input",
-    ],
-)
-def test_rails_of_both_jetson_drivers_are_found(rail: str, tmp_path: Path) -> None:
-    place(tmp_path, rail)
-    found = sensor(examine_host(tmp_path, sys=tmp_path), "Jetson rails")
-    assert found == EnergySensor(name="Jetson rails", is_readable=True, detail="1 of 1 readable")
 
 
 def test_caches_are_those_that_data_goes_through(tmp_path: Path) -> None:

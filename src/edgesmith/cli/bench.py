@@ -11,7 +11,7 @@ from edgesmith.cli.options import parsed, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError, RecipeError
 from edgesmith.recipe import DataConfig, parse_deadline, parse_duration, parse_misses, parse_time_limit
-from edgesmith.records import ARRIVALS, BenchConfig, write_json
+from edgesmith.records import ARRIVALS, ENERGY_SENSORS, BenchConfig, write_json
 
 if TYPE_CHECKING:
     from edgesmith.records import Bench
@@ -90,6 +90,11 @@ def _parse_cpus(text: str) -> tuple[int, ...]:
     help="Fresh processes of each bundle; 0 leaves start and memory out.",
 )
 @click.option(
+    "--energy",
+    metavar="SENSOR",
+    help=f"Energy per answer, from {', '.join(ENERGY_SENSORS)}, or the .csv that a power meter writes meanwhile.",
+)
+@click.option(
     "--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Seed of inputs, arrivals and turns."
 )
 @click.option(
@@ -128,7 +133,7 @@ def bench(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Time each BUNDLE on this machine or a board: latency, deadlines, drift, cold start and memory.
+    """Time each BUNDLE on this machine or a board: latency, deadlines, drift, cold start, memory and energy.
 
     Without --rate each question follows the answer before (closed loop). With it inputs arrive on a schedule, and
     latency counts from the scheduled arrival (open loop). Several bundles take turns; ratios are to the first.

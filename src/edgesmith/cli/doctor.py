@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgesmith import __version__
 from edgesmith.cli.installed import Extra, Installed, Runtime, find_installed
+from edgesmith.measure.sensors import EnergySensor, find_sensors
 from edgesmith.targets.host import Host, examine_host
 
 HUB_TIMEOUT_S = 2.0
@@ -30,6 +31,7 @@ class Checkup:
     obstacles: tuple[str, ...]
     installed: Installed
     host: Host
+    energy: tuple[EnergySensor, ...]
     hub: str
 
     def lines(self) -> Iterator[str]:
@@ -46,7 +48,7 @@ class Checkup:
         yield f"  cores         {environment.cores} of {host.installed_cores} usable"
         yield f"  memory        {_gigabytes(host.free_memory_bytes)} free"
         yield f"  disk          {_gigabytes(host.free_disk_bytes)} free in this folder"
-        for sensor in host.energy:
+        for sensor in self.energy:
             yield f"  energy        {sensor.name}: {'' if sensor.is_readable else 'not measurable, '}{sensor.detail}"
         yield f"  hub           {self.hub}"
         if not self.obstacles:
@@ -68,6 +70,7 @@ def check_up(folder: Path) -> Checkup:
         obstacles=installed.obstacles,
         installed=installed,
         host=examine_host(folder),
+        energy=find_sensors(),
         hub=ask_hub(HUB_TIMEOUT_S),
     )
 

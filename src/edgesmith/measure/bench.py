@@ -19,9 +19,11 @@ import numpy as np
 
 from edgesmith.errors import RecipeError, UnsupportedError
 from edgesmith.measure.cold_start import measure_starts
+from edgesmith.measure.energy import IDLE_S, EnergyWatch
 from edgesmith.measure.inputs import BenchInputs, make_inputs, read_inputs
 from edgesmith.measure.noise import NoiseMeter
 from edgesmith.measure.realtime import Answer, Trace, closed_loop, open_loop, schedule, warm_up
+from edgesmith.measure.sensors import SYS
 from edgesmith.measure.series import Estimate, drift, jitter, percentiles, ratio_of_medians
 from edgesmith.measure.size import folder_bytes
 from edgesmith.records import (
@@ -70,8 +72,9 @@ def bench(
     Raises:
         RecipeError: no bundle, CPUs that this process may not use, or a length that a bundle does not take or with data.
         BundleError: no bundle, or a damaged one.
-        DataError: rows that cannot be read.
-        UnsupportedError: bundles of different tasks with one file of data, or a runtime of another release.
+        DataError: rows, or a power meter's file, that cannot be read.
+        UnsupportedError: bundles of different tasks with one file of data, a runtime of another release, or an energy
+            sensor that cannot be read.
         MissingExtraError: a runtime is not installed.
         MeasureError: a fresh process failed.
     """
@@ -93,9 +96,19 @@ def open_bundles(bundles: Sequence[str | Path]) -> list[Bundle]:
 
 
 def bench_opened(
-    opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig, progress: Progress
+    opened: Sequence[Bundle],
+    asked: Sequence[BenchInputs],
+    config: BenchConfig,
+    progress: Progress,
+    *,
+    sys: Path = SYS,
 ) -> Bench:
-    """As `bench`, of bundles and what each is asked: what runs on a board as well."""
+    """As `bench`, of bundles and what each is asked: what runs on a board as well.
+
+    Args:
+        sys: where Linux shows its energy sensors.
+    """
+    watch = EnergyWatch(config.energy, sys)
     with on_cpus(config.cpus), ExitStack() as stack:
         for bundle in opened:
             load_bundle(bundle.path, verify=False).close()  # its own error, before a fresh process meets it
@@ -103,13 +116,18 @@ def bench_opened(
         answers = [
             _answer(bundle, inputs, config, stack) for bundle, inputs in zip(opened, asked, strict=True)
         ]
-        with NoiseMeter() as meter:
+        if watch.is_measuring:
+            progress.say(f"{IDLE_S:g} s of rest, for the power without questions")
+        with watch, NoiseMeter() as meter:
             traces, notes = _ask(answers, len(asked[0].rows), config, progress)
         environment = describe_environment(PACKAGES)
+    energy, by_bundle = watch.weigh(traces)
     progress.say("intervals")
     benched = [
-        _weigh(bundle, inputs, trace, traces[0] if place else None, config, starts[bundle.path])
-        for place, (bundle, inputs, trace) in enumerate(zip(opened, asked, traces, strict=True))
+        _weigh(bundle, inputs, trace, traces[0] if place else None, config, starts[bundle.path] | joules)
+        for place, (bundle, inputs, trace, joules) in enumerate(
+            zip(opened, asked, traces, by_bundle, strict=True)
+        )
     ]
     return Bench(
         bundles=tuple(benched),
@@ -118,6 +136,7 @@ def bench_opened(
         environment=environment,
         date=datetime.date.today().isoformat(),
         notes=(*asked[0].notes, *notes),
+        energy=energy,
     )
 
 
@@ -210,12 +229,13 @@ def _weigh(
     trace: Trace,
     first: Trace | None,
     config: BenchConfig,
-    starts: dict[str, Measurement],
+    more: dict[str, Measurement],
 ) -> BenchedBundle:
     """Everything that was measured of one bundle.
 
     Args:
         first: that ratios refer to; None for the first bundle itself.
+        more: that other parts of the bench measured of it.
     """
     measured = _latencies(trace, config)
     if config.rate is not None:
@@ -235,7 +255,7 @@ def _weigh(
         task=bundle.manifest.task,
         inputs=inputs.origin,
         mean_tokens=inputs.mean_tokens,
-        measured=measured | starts,
+        measured=measured | more,
         failures=tuple(_failures(trace, config)),
     )
 

@@ -47,6 +47,7 @@ from edgesmith.records import (
     SilentProgress,
     device_packages,
     from_dict,
+    is_power_log,
 )
 from edgesmith.runtime.bundle import Bundle, hash_file
 
@@ -106,6 +107,11 @@ def bench_on_board(
         RecipeError, BundleError, DataError, MeasureError: as `bench`.
     """
     config, progress = config or BenchConfig(), progress or SilentProgress()
+    if config.energy and is_power_log(config.energy):
+        raise RecipeError(
+            f"energy is {config.energy!r}, a file of this machine and by its clock, and the board has its own. Let the meter log "
+            "on the board and bench there, or read the board's sensors: --energy auto"
+        )
     opened = open_bundles(bundles)
     if time_limit_s <= config.duration_s * len(opened):
         raise RecipeError(

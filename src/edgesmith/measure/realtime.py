@@ -35,11 +35,13 @@ class Trace:
 
     Attributes:
         due, begun, done: of each, (T,) nanoseconds; in a closed loop an input is due when it is begun.
+        turns: (K, 2) nanoseconds of the clock from which to which nothing else was asked.
     """
 
     due: Nanoseconds
     begun: Nanoseconds
     done: Nanoseconds
+    turns: Nanoseconds
 
     @property
     def latency_ms(self) -> Milliseconds:
@@ -108,7 +110,10 @@ def _in_turns(
             answers[bundle](index)
             moments[bundle].append((begun, clock()))
     arrays = [np.array(each, np.int64).T for each in moments]  # (2, T)
-    return [Trace(begun, begun, done) for begun, done in arrays]
+    if len(answers) == 1:
+        ((begun, done),) = arrays
+        return [Trace(begun, begun, done, np.array([[begun[0], done[-1]]]))]
+    return [Trace(begun, begun, done, np.stack([begun, done], 1)) for begun, done in arrays]
 
 
 def schedule(
@@ -149,18 +154,22 @@ def open_loop(
     generator = np.random.default_rng(seed)
     begun, done = np.empty((2, len(answers), len(due)), np.int64)
     suspended = [0] * len(answers)
+    turns: list[list[tuple[int, int]]] = [[] for _ in answers]
     moments = [int(moment) for moment in due]  # a numpy integer would take part in every subtraction below
     with gc_paused():
         for block in np.array_split(np.arange(len(due)), blocks):
             for bundle in generator.permutation(len(answers)):
-                answer, start = answers[bundle], clock() - suspended[bundle]
+                answer, turn = answers[bundle], clock()
+                start = turn - suspended[bundle]
                 for arrival in block.tolist():
                     _wait_until(start + moments[arrival], clock, sleep)
                     begun[bundle, arrival] = clock() - start
                     answer(arrival % inputs)
                     done[bundle, arrival] = clock() - start
-                suspended[bundle] = clock() - start
-    return [Trace(due, *rows) for rows in zip(begun, done, strict=True)]
+                end = clock()
+                suspended[bundle] = end - start
+                turns[bundle].append((turn, end))
+    return [Trace(due, *rows) for rows in zip(begun, done, map(np.array, turns), strict=True)]
 
 
 def _wait_until(moment: int, clock: Clock, sleep: Callable[[float], None]) -> None:

@@ -1,7 +1,16 @@
 """NOUNS: what the rooms hand each other. Standard library only."""
 
 from edgesmith.records._schema import from_dict, read_json, to_dict, write_json, write_text
-from edgesmith.records.bench import ARRIVALS, Bench, BenchConfig, BenchedBundle, Noise
+from edgesmith.records.bench import (
+    ARRIVALS,
+    ENERGY_SENSORS,
+    Bench,
+    BenchConfig,
+    BenchedBundle,
+    Energy,
+    Noise,
+    is_power_log,
+)
 from edgesmith.records.comparison import ComparedModel, Comparison
 from edgesmith.records.coverage import RowGroup, ScriptPieces, TextCoverage, VocabularyCoverage
 from edgesmith.records.manifest import MANIFEST_HASH_NAME, MANIFEST_NAME, FileEntry, Manifest, TensorSpec
@@ -66,6 +75,7 @@ __all__ = [
     "ARRIVALS",
     "CORRELATIONS",
     "DISTRIBUTION_OF",
+    "ENERGY_SENSORS",
     "GLUE_METRICS",
     "MANIFEST_HASH_NAME",
     "MANIFEST_NAME",
@@ -93,6 +103,7 @@ __all__ = [
     "CoupledGroup",
     "CoupledModel",
     "EncoderShape",
+    "Energy",
     "Environment",
     "FailedBudget",
     "FileEntry",
@@ -141,6 +152,7 @@ __all__ = [
     "find_zoo_model",
     "from_dict",
     "graph_files",
+    "is_power_log",
     "is_zoo_name",
     "known_shape",
     "metrics_of",

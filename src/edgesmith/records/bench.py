@@ -12,6 +12,12 @@ from edgesmith.records.task import Task
 
 BENCH_VERSION = 1
 ARRIVALS = ("fixed", "poisson")
+ENERGY_SENSORS = ("auto", "rapl", "nvml", "jetson")
+
+
+def is_power_log(energy: str) -> bool:
+    """Whether an option of energy is a file of a power meter."""
+    return energy.lower().endswith(".csv")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +37,7 @@ class BenchConfig:
         threads: of the runtime.
         cpus: that this process may use; empty for all that it has.
         cold_starts: fresh processes of each bundle; 0 measures no start and no memory.
+        energy: sensor to read, one of `ENERGY_SENSORS`, or the .csv file that a power meter writes meanwhile; None for none.
         resamples: of every bootstrap.
         seed: of inputs, arrivals, turns and bootstraps.
     """
@@ -46,6 +53,7 @@ class BenchConfig:
     threads: int = 1
     cpus: tuple[int, ...] = ()
     cold_starts: int = 3
+    energy: str | None = None
     resamples: int = 1000
     seed: int = 0
 
@@ -67,6 +75,10 @@ class BenchConfig:
             raise RecipeError(
                 f"max_misses is {self.max_misses:g}; allowed: a fraction from 0 to below 1, with a deadline. "
                 "Type: --deadline 33ms --max-misses 0.1%"
+            )
+        if self.energy is not None and self.energy not in ENERGY_SENSORS and not is_power_log(self.energy):
+            raise RecipeError(
+                f"{choose_from('energy sensor', self.energy, ENERGY_SENSORS)} Or name a power meter's file that ends in .csv."
             )
         if self.rate is not None and self.rate * self.duration_s < 1:
             raise RecipeError(
@@ -90,6 +102,25 @@ class Noise:
     steal: float | None
     spread: float
     reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """How energy was measured, or why not.
+
+    Attributes:
+        sensor: that was read; None where none can be.
+        covers: what its energy is of.
+        gap_s: longest time between two readings.
+        idle_w: power before the questions, with all bundles loaded.
+        reason: why no bundle's energy is told; None where it is.
+    """
+
+    sensor: str | None = None
+    covers: str | None = None
+    gap_s: float | None = None
+    idle_w: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +155,7 @@ class Bench:
         date: as YYYY-MM-DD.
         notes: what was guessed of the data, and what a reader has to know besides.
         host: the board that measured, as it was named; None where the machine that was asked did.
+        energy: how it was measured, or why not; None where it was not asked for.
     """
 
     bundles: tuple[BenchedBundle, ...]
@@ -133,4 +165,5 @@ class Bench:
     date: str
     notes: tuple[str, ...] = ()
     host: str | None = None
+    energy: Energy | None = None
     schema_version: int = BENCH_VERSION

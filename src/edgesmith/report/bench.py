@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from string import ascii_uppercase
 
-from edgesmith.records import Bench, Measurement
+from edgesmith.records import Bench, Energy, Measurement
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.units import counted, megabytes, milliseconds, percent
 
 
 def bench_tables(bench: Bench) -> tuple[Table, Table]:
-    """The bundles, and their figures side by side; on a noisy machine every figure of time says so."""
+    """The bundles, and their figures side by side; on a noisy machine every figure of time or energy says so."""
     return _bundles(bench), _figures(bench)
 
 
@@ -77,6 +77,8 @@ def _notes(bench: Bench) -> Iterator[str]:
             f"cold start: a fresh process up to its first answer; median of {config.cold_starts}. peak memory: "
             "of such a process."
         )
+    if bench.energy:
+        yield _energy_note(bench.energy)
     cpus = f", CPU {','.join(map(str, config.cpus))}" if config.cpus else ""
     yield (
         f"Measured on {f'{bench.host}: ' if bench.host else ''}{environment.processor} ({counted(environment.cores, 'core')}{cpus}), "
@@ -85,12 +87,25 @@ def _notes(bench: Bench) -> Iterator[str]:
     yield from bench.notes
 
 
+def _energy_note(energy: Energy) -> str:
+    if energy.reason:
+        return f"energy: not measured: {energy.reason}."
+    return (
+        f"energy: measured by {energy.sensor} ({energy.covers}), readings at most {energy.gap_s:.2g} s apart, other programs "
+        f"included; {energy.idle_w:.3g} W before the questions. It is of all the time of a bundle's turns, over its answers."
+    )
+
+
 def _name(place: int) -> str:
     return ascii_uppercase[place] if place < len(ascii_uppercase) else str(place + 1)
 
 
 def _time(one: Measurement) -> str:
     return f"{milliseconds(one.value)}{_interval(one, lambda value: f'{value:.2f}')}"
+
+
+def _energy(one: Measurement) -> str:
+    return f"{one.value:.3g} mJ"
 
 
 def _ratio(one: Measurement) -> str:
@@ -132,6 +147,9 @@ _FIGURES: dict[str, tuple[str, Callable[[Measurement], str]]] = {
     "cold_start": ("cold start", _time),
     "load": ("  load, part of it", _time),
     "first_answer": ("  first answer, part of it", _time),
+    "energy": ("energy per answer", _energy),
+    "energy_above_idle": ("  above idle, part of it", _energy),
+    "power": ("mean power", lambda one: f"{one.value:.3g} W"),
     "peak_rss": ("peak memory", lambda one: megabytes(one.value)),
     "size": ("size of the bundle", lambda one: megabytes(one.value)),
 }

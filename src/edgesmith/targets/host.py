@@ -1,8 +1,7 @@
-"""This machine: what it can compute with, how much room it has, and whether it can tell its energy."""
+"""This machine: what it can compute with, and how much room it has."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
@@ -16,26 +15,6 @@ INSTRUCTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "aarch64": {"NEON dot product": ("asimddp",), "I8MM": ("i8mm",)},
 }
 """Architecture -> instructions that multiply in INT8 -> names in ``/proc/cpuinfo`` of which any will do."""
-
-_RAPL = "class/powercap/*-rapl:*/energy_uj"
-_JETSON = (
-    "bus/i2c/drivers/ina3221*/*/hwmon/hwmon*/curr*_input",
-    "bus/i2c/drivers/ina3221*/*/iio:device*/in_power*_input",
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnergySensor:
-    """A way to measure energy.
-
-    Attributes:
-        is_readable: whether this process can read it now.
-        detail: what was found, or why it cannot be read.
-    """
-
-    name: str
-    is_readable: bool
-    detail: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,15 +34,14 @@ class Host:
     installed_cores: int
     free_memory_bytes: int | None
     free_disk_bytes: int
-    energy: tuple[EnergySensor, ...]
 
 
-def examine_host(folder: Path, *, proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Host:
+def examine_host(folder: Path, *, proc: Path = Path("/proc")) -> Host:
     """Looks at this machine.
 
     Args:
         folder: whose disk is meant.
-        proc, sys: where Linux tells of itself.
+        proc: where Linux tells of itself.
     """
     environment = describe_environment(())
     return Host(
@@ -72,7 +50,6 @@ def examine_host(folder: Path, *, proc: Path = Path("/proc"), sys: Path = Path("
         installed_cores=os.cpu_count() or environment.cores,
         free_memory_bytes=free_memory_bytes(proc),
         free_disk_bytes=shutil.disk_usage(folder).free,
-        energy=(_rapl(sys), _nvml(), _jetson(sys)),
     )
 
 
@@ -112,43 +89,3 @@ def cache_sizes(sys: Path = Path("/sys")) -> dict[str, int]:
         if kind != "Instruction":
             found[f"l{level}d" if kind == "Data" else f"l{level}"] = 1024 * int(size.removesuffix("K"))
     return found
-
-
-def _rapl(sys: Path) -> EnergySensor:
-    """Counters of processor and memory in microjoules."""
-    counters = sorted(sys.glob(_RAPL))
-    readable = [counter for counter in counters if os.access(counter, os.R_OK)]
-    if readable:
-        detail = ", ".join(counter.parent.name for counter in readable)
-    elif counters:
-        detail = f"its {len(counters)} counters are for root only: sudo chmod a+r {counters[0].parent.parent}/*/energy_uj"
-    else:
-        detail = f"absent: no {sys / _RAPL}"
-    return EnergySensor(name="RAPL", is_readable=bool(readable), detail=detail)
-
-
-def _nvml() -> EnergySensor:
-    """Power of NVIDIA GPUs, by the driver's own library."""
-    try:
-        library = ctypes.CDLL("libnvidia-ml.so.1")
-    except OSError:
-        return EnergySensor(name="NVML", is_readable=False, detail="absent: no libnvidia-ml.so.1")
-    if code := library.nvmlInit_v2():
-        return EnergySensor(name="NVML", is_readable=False, detail=f"the driver answers with error {code}")
-    try:
-        count, device, milliwatts = ctypes.c_uint(), ctypes.c_void_p(), ctypes.c_uint()
-        library.nvmlDeviceGetCount_v2(ctypes.byref(count))
-        found = bool(count.value) and not library.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(device))
-        readable = found and not library.nvmlDeviceGetPowerUsage(device, ctypes.byref(milliwatts))
-    finally:
-        library.nvmlShutdown()
-    detail = f"{count.value} GPU" + ("" if readable else ", none tells its power")
-    return EnergySensor(name="NVML", is_readable=readable, detail=detail)
-
-
-def _jetson(sys: Path) -> EnergySensor:
-    """Power rails of Jetson boards: INA3221 monitors, under their driver of JetPack 5 and later or the one before."""
-    rails = [rail for pattern in _JETSON for rail in sys.glob(pattern)]
-    readable = [rail for rail in rails if os.access(rail, os.R_OK)]
-    detail = f"{len(readable)} of {len(rails)} readable" if rails else "absent: no INA3221 monitor"
-    return EnergySensor(name="Jetson rails", is_readable=bool(readable), detail=detail)

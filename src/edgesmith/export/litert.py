@@ -195,23 +195,28 @@ def _name_operators(file: Any, model: nn.Module) -> None:
             for place in (name, name.rpartition(".")[0]) if isinstance(module, nn.Embedding) else (name,):
                 owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model."), module
     for number, subgraph in enumerate(file.subgraphs):
+        outputs: dict[str, Any] = {}
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
                 data = file.buffers[weight.buffer].data
                 shape = (
-                    tuple(weight.shape[-2:]) if data is not None else ()
+                    () if data is None else tuple(weight.shape[-2:])
                 )  # a sum's table has a batch before it
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
-                for owner, module in (owners[scope, shape] for scope in scopes if (scope, shape) in owners):
-                    if isinstance(module, nn.Linear) or _holds(data, module):
-                        output.name = f"{owner}@{number}".encode()
-                        break
+                owner, module = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), ("", model))  # fmt: skip
+                if owner and (owner not in outputs or _holds(data, module)):
+                    outputs[owner] = output
+        for owner, output in outputs.items():
+            output.name = f"{owner}@{number}".encode()
 
 
-def _holds(data: Any, table: nn.Embedding) -> bool:
-    """Whether a constant is a table, and no other sum in its scope: a folded row of token types may have the same shape."""
-    values = table.weight.detach().numpy().ravel()
+def _holds(data: Any, module: nn.Module) -> bool:
+    """Whether a constant is a module's weight. Of two sums in one scope it tells the table from a folded row of token types.
+
+    One sum alone may hold what the converter has folded into the table.
+    """
+    values = module.get_parameter("weight").detach().numpy().ravel()
     return np.array_equal(np.frombuffer(bytes(data), np.float32), values)
 
 

@@ -29,7 +29,7 @@ from edgesmith.models.zoo import load_zoo_classifier
 from edgesmith.pipeline.bench import MODEL_FOLDER, model_folder
 from edgesmith.pipeline.folder import check_is_free
 from edgesmith.pipeline.general import GeneralStage, check_same_ids, learn_generally, warn_if_larger
-from edgesmith.pipeline.runs import RunFolder, StepResult, base_key, locked
+from edgesmith.pipeline.runs import RunFolder, StepResult, base_key, locked, model_fingerprint
 from edgesmith.pipeline.tasks import TEXT_TASKS, Opened, open_finetuned, open_trainable
 from edgesmith.recipe import Recipe, StudentConfig
 from edgesmith.records import (
@@ -114,21 +114,21 @@ def distill(recipe: Recipe, config: StudentConfig, out: Path, progress: Progress
     )
     warn_if_larger(progress, student, teacher, "teacher")
     lesson = _Lesson(recipe, opened, config.model or f"student of {recipe.model}", start, teacher)
-    TaskLoss(
-        student, teacher, torch.empty(0), recipe.distill
-    )  # refuses what cannot be compared before anything is run
+    TaskLoss(student, teacher, torch.empty(0), recipe.distill)  # refuses now what cannot be compared
+    own = config.model is not None and not is_zoo_name(config.model)
+    key = {"student": config, "weights": model_fingerprint(model_folder(str(config.model))) if own else None}
     with _lesson(recipe, opened, out, progress) as folder:
         parents: tuple[StepRecord, ...] = ()
         if opened.general is not None:
             record, path = folder.step(
                 "01-general",
-                config={"student": config, "general": recipe.distill.general, "texts": opened.general.key},
+                config=key | {"general": recipe.distill.general, "texts": opened.general.key},
                 work=_general_work(lesson, opened.general, student, teacher, progress),
                 on_reuse=lambda record: progress.say(f"general stage: already done in {record.wall_s:.0f} s"),
             )
             parents, student = (record,), type(student).from_pretrained(path / MODEL_FOLDER)
         record, path = folder.step(
-            _TRAINED, config={"student": config, "distill": recipe.distill}, parents=parents,
+            _TRAINED, config=key | {"distill": recipe.distill}, parents=parents,
             work=_task_work(lesson, student, teacher, progress),
         )  # fmt: skip
         trained = type(student).from_pretrained(path / MODEL_FOLDER)

@@ -128,8 +128,8 @@ def open_finetuned(recipe: Recipe, check: Callable[[PreTrainedConfig], None]) ->
     opened = open_inputs(recipe)
     if not opened.has_head:
         raise ModelError(
-            f"{recipe.model} has no trained head for {recipe.task}, so nothing tells what matters in it. Fine-tune it "
-            "first; `edgesmith compress` does both."
+            f"{recipe.model} has no trained head for {recipe.task}, so it cannot tell what matters. Fine-tune it first: "
+            "`edgesmith finetune`; `edgesmith compress` does both."
         )
     return opened
 

@@ -200,9 +200,8 @@ def _name_operators(file: Any, model: nn.Module) -> None:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
                 data = file.buffers[weight.buffer].data
-                shape = (
-                    () if data is None else tuple(weight.shape[-2:])
-                )  # a sum's table has a batch before it
+                # A sum's table has a batch before it.
+                shape = () if data is None else tuple(weight.shape[-2:])
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
                 owner, module = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), ("", model))  # fmt: skip
                 if owner and (owner not in outputs or _holds(data, module)):

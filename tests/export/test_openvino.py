@@ -9,6 +9,7 @@ import torch
 from fixtures_images import image_logits, random_pixels, tiny_deit, tiny_dinov2, tiny_vit
 from fixtures_models import (
     POSITIONS,
+    check_precision,
     entries_of,
     logits_of,
     random_batch,
@@ -55,17 +56,6 @@ def graph(folder: Path, student) -> Path:
 
 def run(path: Path, batch: dict[str, torch.Tensor]) -> np.ndarray:
     return OpenVINOSession(path).run({name: value.numpy() for name, value in batch.items()})
-
-
-def check_precision(found: np.ndarray, simulated: np.ndarray, exact: np.ndarray, more: float) -> None:
-    """The runtime is not much farther from the model than the simulation of its plan.
-
-    They are not equal: the simulation has one scale an input, the kernel one for every 32 values of a token.
-    """
-    error, expected = (
-        np.linalg.norm(logits - exact) / np.linalg.norm(exact) for logits in (found, simulated)
-    )
-    assert error < 2 * expected + more
 
 
 def plan_of(model, weight: str) -> Plan:

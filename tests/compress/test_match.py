@@ -17,6 +17,7 @@ from edgesmith.compress.training import train
 from edgesmith.data.encoding import model_inputs
 from edgesmith.errors import RecipeError
 from edgesmith.models import shape_of, to_compact, to_compact_vit
+from edgesmith.models.device import use_bf16
 from edgesmith.recipe import DistillConfig, GeneralConfig, MatchConfig, TrainingConfig
 from edgesmith.records import SilentProgress
 
@@ -201,7 +202,7 @@ def test_a_narrow_student_learns_without_labels(taught):
     assert not torch.equal(loss.beside.hidden.weight, before)
     batch = toy_rows(32, seed=2)
     whole = batch.collate([batch[row] for row in range(32)])
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):  # as in training
         assert loss(student, whole)[0].item() == pytest.approx(result.score, rel=1e-4)
 
 

@@ -400,3 +400,16 @@ def test_callbacks_see_what_the_arguments_ask_for(tmp_path: Path) -> None:
 def test_arguments_that_are_refused(tmp_path: Path, name: str, words: str) -> None:
     with pytest.raises(RecipeError, match=re.escape(words)):
         run_with(tmp_path, Watcher(), **{name: 2})
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_all_of_a_loss_runs_in_the_precision_of_the_training(tmp_path: Path, asked: bool) -> None:
+    """The teacher's pass too, which is most of a distillation's time."""
+    seen = []
+
+    def loss(model, batch):
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return hard_label_loss(model, batch)
+
+    run(tmp_path / "run", loss=loss, config=replace(CONFIG, epochs=1, arguments={"bf16": asked}))
+    assert set(seen) == {asked}

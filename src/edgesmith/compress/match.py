@@ -150,11 +150,15 @@ class Match:
         return _run(self._teacher, inputs, layers, with_states=True)
 
     def loss(self, student: Seen, teacher: Seen, mask: Tensor) -> Tensor:
-        """The sum, a scalar.
+        """The sum, a scalar; in FP32, under autocast too.
 
         Args:
             mask: (B, S), 1 for the tokens that count.
         """
+        with torch.autocast(mask.device.type, enabled=False):
+            return self._sum(student, teacher, mask)
+
+    def _sum(self, student: Seen, teacher: Seen, mask: Tensor) -> Tensor:
         config, total = self._config, torch.zeros(())
         if config.hidden_weight:
             total = total + config.hidden_weight * self._hidden(student, teacher, mask)

@@ -376,7 +376,8 @@ class _LossTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, Any]:
-        loss, output = self._loss(self._learner, inputs)
+        with self.accelerator.autocast():  # the teacher runs within the loss
+            loss, output = self._loss(self._learner, inputs)
         if not torch.isfinite(loss):
             raise StepError(
                 f"{self._title}: the loss became {loss.item()} at step {self.state.global_step + 1} of "

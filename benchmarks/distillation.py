@@ -74,9 +74,9 @@ class GlueTask:
 
 TASKS = {
     "SST-2": GlueTask(2, 64, max_rows=20_000),
-    "MRPC": GlueTask(4, 32),
-    "STS-B": GlueTask(7, 32, kind="text-regression"),
-    "RTE": GlueTask(4, 32, is_studied=False, rates_of="MRPC"),
+    "MRPC": GlueTask(3, 32),
+    "STS-B": GlueTask(4, 32, kind="text-regression"),
+    "RTE": GlueTask(3, 32, is_studied=False, rates_of="MRPC"),
     "CoLA": GlueTask(3, 64, is_studied=False, rates_of="SST-2"),
 }
 

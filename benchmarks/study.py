@@ -94,7 +94,7 @@ def time_model(model: ZooModel | VisionModel, runtime: str, lengths: Sequence[in
             files = {name: Path(folder) / f"{name}-{most}" for name in PRECISIONS}
             try:
                 if not files["int8"].exists():
-                    _write(built, runtime, files, most)
+                    write_files(built, runtime, files, most)
             except ExportError as problem:
                 return {"failed": str(problem)}
             runs = {name: open_session(runtime, path).run for name, path in files.items()}
@@ -110,7 +110,7 @@ def time_model(model: ZooModel | VisionModel, runtime: str, lengths: Sequence[in
     return found
 
 
-def _write(built: Any, runtime: str, files: dict[str, Path], length: int) -> None:
+def write_files(built: Any, runtime: str, files: dict[str, Path], length: int) -> None:
     """The model in FP32, and with every weight matrix in INT8 as a run's baseline is written."""
     from edgesmith.compress.quantize import uniform_plan
     from edgesmith.export import exporter

@@ -55,7 +55,16 @@ JOBS = {
         lambda _: DATA / "squad",
         "question-answering",
         "onnxruntime",
-        ("data.max_length=256", "finetune.epochs=4", "finetune.learning_rate=1.5e-4", "search.max_trials=2"),
+        (
+            "data.max_length=256",
+            "finetune.epochs=3",
+            "finetune.batch_size=16",
+            "finetune.learning_rate=2e-4",
+            "prune.recovery.epochs=2",
+            "search.candidates=[large,full]",  # each trial takes minutes at 256 tokens
+            "search.min_trials=1",
+            "search.trial_rows=1500",
+        ),
     ),
     "wnut16": Job(
         "Entities in tweets (WNUT-16's training file) from all-MiniLM-L6-v2",

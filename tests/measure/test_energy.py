@@ -31,7 +31,7 @@ def turns(*seconds: tuple[float, float]) -> np.ndarray:
 
 def trace(n: int, *seconds: tuple[float, float]) -> Trace:
     nothing = np.zeros(n, np.int64)
-    return Trace(nothing, nothing, nothing, turns(*seconds))
+    return Trace(nothing, nothing, nothing, turns(*seconds), nothing)
 
 
 @contextmanager

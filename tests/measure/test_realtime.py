@@ -164,6 +164,37 @@ def test_a_closed_loop_asks_all_bundles_the_same_for_its_time() -> None:
     assert all(sorted(indices[place : place + 5]) == list(range(5)) for place in range(0, 100, 5))
 
 
+def test_what_answers_is_opened_anew_between_equal_parts() -> None:
+    """Ten parts of a closed loop; of an open one too, whose queue goes on as if nothing had happened."""
+    world, renewed = World(), []
+    answers = [world.answer(name, [2 * MS]) for name in "ab"]
+    traces = closed_loop(
+        answers,
+        5,
+        duration_s=1,
+        openings=10,
+        renew=lambda: renewed.append(len(world.asked)),
+        clock=world.clock,
+    )
+    counts = np.bincount(traces[0].opening)
+    np.testing.assert_allclose(counts, 50, atol=1)
+    assert renewed == (2 * np.cumsum(counts)[:-1]).tolist()
+    assert (traces[0].opening == traces[1].opening).all()
+    due, renewed = schedule(rate=1000, duration_s=1), []
+    world = World()
+
+    def renew() -> None:
+        renewed.append(len(world.asked))
+        world.sleep(0.25)
+
+    answers = [world.answer(name, [2 * MS]) for name in "ab"]
+    options = {"clock": world.clock, "sleep": world.sleep}
+    traces = open_loop(answers, 5, due, blocks=20, openings=10, renew=renew, **options)
+    assert np.bincount(traces[0].opening).tolist() == [100] * 10
+    assert renewed == list(range(200, 2000, 200))
+    np.testing.assert_allclose(traces[0].latency_ms, arrive([2 * MS], due).latency_ms, **close(len(due)))
+
+
 def test_a_closed_loop_asks_once_however_short_its_time() -> None:
     world = World()
     (trace,) = closed_loop([world.answer("a", [5 * MS])], 3, duration_s=1e-6, clock=world.clock)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.signal import lfilter
+from scipy.stats import t
 
 from edgesmith.measure import series
 from edgesmith.measure.series import (
+    MOST_OPENINGS,
+    STUDENT,
     Estimate,
     block_length,
     drift,
@@ -44,19 +47,30 @@ def test_a_long_trend_takes_long_blocks() -> None:
     assert 30 < block_length(np.arange(900.0)) <= 3 * 30
 
 
+OPENING = np.repeat(np.arange(10), 30)
+
+
 def ratio_sample(ratio: float, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two bundles on a machine that slows down and recovers: what they share and what each has of its own."""
+    """Two bundles on a machine that slows down and recovers: what they share, what each has of its own, and what the
+    memory of each opening adds."""
     shared, *own = (autoregressive(300, rho, generator) for rho in (0.95, 0.7, 0.7))
-    reference, candidate = (5 * np.exp(0.3 * shared + 0.05 * each) for each in own)
+    memory = generator.normal(size=(2, 10))[:, OPENING]
+    reference, candidate = (
+        5 * np.exp(0.3 * shared + 0.05 * each + 0.02 * place) for each, place in zip(own, memory, strict=True)
+    )
     return ratio * candidate, reference
 
 
 def test_the_interval_of_a_known_ratio_covers_it_as_often_as_it_says() -> None:
     generator, ratio = np.random.default_rng(0), 1.25
-    found = [ratio_of_medians(*ratio_sample(ratio, generator), **DRAW) for _ in range(50)]
-    assert 43 <= sum(one.low <= ratio <= one.high for one in found) <= 50
+    found = [ratio_of_medians(*ratio_sample(ratio, generator), OPENING) for _ in range(200)]
+    assert 183 <= sum(one.low <= ratio <= one.high for one in found) <= 198
     assert np.mean([one.value for one in found]) == pytest.approx(ratio, rel=0.01)
     assert all(one.low <= one.value <= one.high for one in found)
+
+
+def test_the_quantiles_of_students_distribution() -> None:
+    np.testing.assert_allclose(STUDENT, t.ppf(0.975, np.arange(1, MOST_OPENINGS)), atol=5e-4)
 
 
 def test_single_observations_would_cover_less(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,10 +91,10 @@ def test_single_observations_would_cover_less(monkeypatch: pytest.MonkeyPatch) -
 def test_what_slows_both_down_does_not_widen_the_ratio() -> None:
     generator = np.random.default_rng(0)
     quiet = 5 * np.exp(0.05 * generator.normal(size=(2, 400)))
-    slow = np.where(np.arange(400) % 100 < 30, 4.0, 1.0)
+    slow = np.where(np.arange(400) % 40 < 12, 4.0, 1.0)
 
     def width(pair: np.ndarray) -> float:
-        found = ratio_of_medians(*pair, **DRAW)
+        found = ratio_of_medians(*pair, np.arange(400) // 40)
         return found.high - found.low
 
     assert width(quiet * slow) < 1.5 * width(quiet)
@@ -88,7 +102,8 @@ def test_what_slows_both_down_does_not_widen_the_ratio() -> None:
 
 def test_equal_series_have_a_ratio_of_exactly_1() -> None:
     values = np.random.default_rng(0).exponential(size=100)
-    assert ratio_of_medians(values, values, **DRAW) == (1, 1, 1)
+    assert ratio_of_medians(values, values, np.arange(100) // 10) == (1, 1, 1)
+    assert ratio_of_medians(values, values, np.zeros(100, int)) == (1, None, None)
 
 
 @pytest.mark.parametrize("percent", [50, 90, 99])
@@ -110,7 +125,7 @@ def test_few_observations_have_no_tail() -> None:
     assert found[99] == Estimate(np.percentile(values[:999], 99))  # 9.99 beyond it
     assert percentiles(values[:49], [50], **DRAW) == {50: Estimate(np.median(values[:49]))}
     assert percentiles(values[:1], [50, 90], **DRAW) == {50: Estimate(values[0])}
-    assert ratio_of_medians(values[:49], values[1:50], **DRAW).low is None
+    assert ratio_of_medians(values[:49], values[1:50], np.arange(49) // 5).low is None
 
 
 def test_percentiles_together_are_those_alone() -> None:

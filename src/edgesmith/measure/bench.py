@@ -24,7 +24,7 @@ from edgesmith.measure.inputs import BenchInputs, make_inputs, read_inputs
 from edgesmith.measure.noise import NoiseMeter
 from edgesmith.measure.realtime import Answer, Trace, closed_loop, open_loop, schedule, warm_up
 from edgesmith.measure.sensors import SYS
-from edgesmith.measure.series import Estimate, drift, jitter, percentiles, ratio_of_medians
+from edgesmith.measure.series import MOST_OPENINGS, Estimate, drift, jitter, percentiles, ratio_of_medians
 from edgesmith.measure.size import folder_bytes
 from edgesmith.records import (
     DISTRIBUTION_OF,
@@ -38,6 +38,7 @@ from edgesmith.records import (
 )
 from edgesmith.runtime.bundle import Bundle, open_bundle
 from edgesmith.runtime.load import load_bundle
+from edgesmith.runtime.predictor import BundleSession
 
 if TYPE_CHECKING:
     from edgesmith.recipe import DataConfig  # and YAML with it, which a board does without
@@ -113,13 +114,11 @@ def bench_opened(
         for bundle in opened:
             load_bundle(bundle.path, verify=False).close()  # its own error, before a fresh process meets it
         starts = _starts(opened, asked, config, progress)
-        answers = [
-            _answer(bundle, inputs, config, stack) for bundle, inputs in zip(opened, asked, strict=True)
-        ]
+        sessions = stack.enter_context(_Sessions(opened, asked, config))
         if watch.is_measuring:
             progress.say(f"{IDLE_S:g} s of rest, for the power without questions")
         with watch, NoiseMeter() as meter:
-            traces, notes = _ask(answers, len(asked[0].rows), config, progress)
+            traces, notes = _ask(sessions, config, progress)
         environment = describe_environment(PACKAGES)
     energy, by_bundle = watch.weigh(traces)
     progress.say("intervals")
@@ -192,21 +191,57 @@ def _starts(
     return found
 
 
-def _answer(bundle: Bundle, inputs: BenchInputs, config: BenchConfig, stack: ExitStack) -> Answer:
-    """From the input of an index to its answer, by a session that the stack closes."""
-    session = stack.enter_context(load_bundle(bundle.path, threads=config.threads, verify=False))
-    rows = inputs.rows
-    return lambda index: session.predict(*rows[index])
+class _Sessions:
+    """A session of every bundle, all of which can be opened anew.
+
+    The first to be opened is slower by a percent or two than another of the same bundle (LOG.md), so every second order is
+    the one before it, turned round.
+
+    Attributes:
+        answers: of each bundle, from the index of an input to its answer; they go on with the new session.
+        inputs: how many there are.
+    """
+
+    def __init__(self, opened: Sequence[Bundle], asked: Sequence[BenchInputs], config: BenchConfig) -> None:
+        self._opened, self._config, self._stack = opened, config, ExitStack()
+        self._predictors: dict[int, BundleSession] = {}
+        self._turned: list[int] = []
+        self._generator = np.random.default_rng(config.seed)
+        self.inputs = len(asked[0].rows)
+        self.answers = [self._answer(place, inputs) for place, inputs in enumerate(asked)]
+
+    def _answer(self, place: int, inputs: BenchInputs) -> Answer:
+        rows = inputs.rows
+        return lambda index: self._predictors[place].predict(*rows[index])
+
+    def renew(self) -> list[Trace]:
+        """Opens them, and returns how they warmed up."""
+        self._stack.close()
+        order = self._turned or self._generator.permutation(len(self._opened)).tolist()
+        self._turned = [] if self._turned else order[::-1]
+        for place in order:
+            path = self._opened[place].path
+            predictor = load_bundle(path, threads=self._config.threads, verify=False)
+            self._predictors[place] = self._stack.enter_context(predictor)
+        return warm_up(self.answers, self.inputs, self._config.warmup)
+
+    def __enter__(self) -> _Sessions:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
 
-def _ask(
-    answers: Sequence[Answer], inputs: int, config: BenchConfig, progress: Progress
-) -> tuple[list[Trace], list[str]]:
+def _ask(sessions: _Sessions, config: BenchConfig, progress: Progress) -> tuple[list[Trace], list[str]]:
     """A trace of each bundle, and what a reader has to know of the schedule."""
-    warm = warm_up(answers, inputs, config.warmup)
+    answers, inputs = sessions.answers, sessions.inputs
+    openings = 1 if len(answers) == 1 else MOST_OPENINGS
+    warm = sessions.renew()
     if config.rate is None:
         progress.say(f"{config.duration_s * len(answers):g} s of questions; nothing is shown meanwhile")
-        return closed_loop(answers, inputs, duration_s=config.duration_s, seed=config.seed), []
+        return closed_loop(
+            answers, inputs, duration_s=config.duration_s, openings=openings, renew=sessions.renew, seed=config.seed
+        ), []  # fmt: skip
     service_s = max(float(np.median(trace.service_ms)) for trace in warm) / 1e3
     most = int(MOST_STRETCH * config.duration_s / service_s)
     due = schedule(
@@ -220,7 +255,10 @@ def _ask(
         )
     progress.say(f"{len(due):,} arrivals for each bundle; nothing is shown meanwhile")
     blocks = 1 if len(answers) == 1 else max(1, min(len(due), round(config.duration_s / BLOCK_S)))
-    return open_loop(answers, inputs, due, blocks=blocks, seed=config.seed), notes
+    openings = min(openings, blocks)
+    return open_loop(
+        answers, inputs, due, blocks=blocks, openings=openings, renew=sessions.renew, seed=config.seed
+    ), notes
 
 
 def _weigh(
@@ -241,10 +279,9 @@ def _weigh(
     if config.rate is not None:
         measured |= _queue(trace, config)
     if first is not None:
-        found = ratio_of_medians(
-            trace.latency_ms, first.latency_ms, resamples=config.resamples, seed=config.seed
-        )
-        how = f"p50 over that of the first bundle, same inputs in turns; {BOOTSTRAP} of both together"
+        found = ratio_of_medians(trace.latency_ms, first.latency_ms, trace.opening)
+        how = "p50 over that of the first bundle, same inputs in turns; mean of {} openings; 95 % interval: Student's"
+        how = how.format(trace.opening[-1] + 1)
         measured["ratio"] = _measurement("ratio", found, "times", len(trace.due), how)
     measured["size"] = Measurement(
         name="size", value=folder_bytes(bundle.path), unit="bytes", n=1, method="all files of the bundle"

@@ -24,6 +24,9 @@ SPIN_NS = 200_000
 Answer = Callable[[int], object]
 """Answers the input of an index and returns when the answer is there."""
 
+Renew = Callable[[], object]
+"""Opens what answers anew."""
+
 Clock = Callable[[], int]
 Nanoseconds = NDArray[np.int64]
 Milliseconds = NDArray[np.float64]
@@ -36,12 +39,14 @@ class Trace:
     Attributes:
         due, begun, done: of each, (T,) nanoseconds; in a closed loop an input is due when it is begun.
         turns: (K, 2) nanoseconds of the clock from which to which nothing else was asked.
+        opening: (T,) of each, how many times its bundle had been opened anew before.
     """
 
     due: Nanoseconds
     begun: Nanoseconds
     done: Nanoseconds
     turns: Nanoseconds
+    opening: NDArray[np.int64]
 
     @property
     def latency_ms(self) -> Milliseconds:
@@ -72,6 +77,8 @@ def closed_loop(
     inputs: int,
     *,
     duration_s: float,
+    openings: int = 1,
+    renew: Renew = tuple,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
 ) -> list[Trace]:
@@ -82,11 +89,26 @@ def closed_loop(
 
     Args:
         inputs: how many there are.
+        openings: equal parts of that time, between which `renew` is called.
     """
-    generator = np.random.default_rng(seed)
-    with gc_paused():
-        end = clock() + int(duration_s * NS_PER_S) * len(answers)
-        return _in_turns(answers, _shuffled_until(end, inputs, len(answers), generator, clock), clock)
+    generator, parts = np.random.default_rng(seed), []
+    for opening in range(openings):
+        if opening:
+            renew()
+        with gc_paused():
+            end = clock() + int(duration_s / openings * NS_PER_S) * len(answers)
+            parts.append(
+                _in_turns(answers, _shuffled_until(end, inputs, len(answers), generator, clock), clock)
+            )
+    return [_joined(each) for each in zip(*parts, strict=True)]
+
+
+def _joined(parts: Sequence[Trace]) -> Trace:
+    """What followed each other; each part is an opening."""
+    moments = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("due", "begun", "done", "turns")
+    )
+    return Trace(*moments, np.repeat(np.arange(len(parts)), [len(part.due) for part in parts]))
 
 
 def _shuffled_until(
@@ -112,8 +134,10 @@ def _in_turns(
     arrays = [np.array(each, np.int64).T for each in moments]  # (2, T)
     if len(answers) == 1:
         ((begun, done),) = arrays
-        return [Trace(begun, begun, done, np.array([[begun[0], done[-1]]]))]
-    return [Trace(begun, begun, done, np.stack([begun, done], 1)) for begun, done in arrays]
+        return [Trace(begun, begun, done, np.array([[begun[0], done[-1]]]), np.zeros_like(begun))]
+    return [
+        Trace(begun, begun, done, np.stack([begun, done], 1), np.zeros_like(begun)) for begun, done in arrays
+    ]
 
 
 def schedule(
@@ -138,6 +162,8 @@ def open_loop(
     due: Nanoseconds,
     *,
     blocks: int = 1,
+    openings: int = 1,
+    renew: Renew = tuple,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
     sleep: Callable[[float], None] = time.sleep,
@@ -150,14 +176,20 @@ def open_loop(
     Args:
         due: (T,) nanoseconds from the start, increasing.
         blocks: of the schedule.
+        openings: equal parts of the blocks, between which `renew` is called while all clocks stand still.
     """
     generator = np.random.default_rng(seed)
+    first = {part[0] for part in np.array_split(np.arange(blocks), openings)[1:]}
+    opening = np.zeros(len(due), np.int64)
     begun, done = np.empty((2, len(answers), len(due)), np.int64)
     suspended = [0] * len(answers)
     turns: list[list[tuple[int, int]]] = [[] for _ in answers]
     moments = [int(moment) for moment in due]  # a numpy integer would take part in every subtraction below
     with gc_paused():
-        for block in np.array_split(np.arange(len(due)), blocks):
+        for number, block in enumerate(np.array_split(np.arange(len(due)), blocks)):
+            if number in first:
+                renew()
+                opening[block[0] :] += 1
             for bundle in generator.permutation(len(answers)):
                 answer, turn = answers[bundle], clock()
                 start = turn - suspended[bundle]
@@ -169,7 +201,7 @@ def open_loop(
                 end = clock()
                 suspended[bundle] = end - start
                 turns[bundle].append((turn, end))
-    return [Trace(due, *rows) for rows in zip(begun, done, map(np.array, turns), strict=True)]
+    return [Trace(due, *rows, opening) for rows in zip(begun, done, map(np.array, turns), strict=True)]
 
 
 def _wait_until(moment: int, clock: Clock, sleep: Callable[[float], None]) -> None:

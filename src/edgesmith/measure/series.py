@@ -1,5 +1,5 @@
 """Statistics of latencies in the order they were taken, neighbours of which are alike: the machine warms up, slows down,
-is disturbed for a while. Intervals come from a bootstrap that draws whole blocks of neighbours."""
+is disturbed for a while. Intervals of one session come from a bootstrap that draws whole blocks of neighbours."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ FEWEST, MOST_DRAWN = 100, 50_000_000
 """Resamples at least, and values that all of them draw together: of a series of 100,000 there are 500."""
 
 CONFIDENCE = (0.025, 0.975)
+
+STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
+"""97.5 % quantiles of Student's distribution, of 1 degree of freedom on: a board has no scipy."""
+
+MOST_OPENINGS = len(STUDENT) + 1
 
 
 class Estimate(NamedTuple):
@@ -84,21 +89,24 @@ def percentiles(
     }
 
 
-def ratio_of_medians(candidate: Series, reference: Series, *, resamples: int, seed: int) -> Estimate:
-    """Median of the candidate over that of the reference.
+def ratio_of_medians(candidate: Series, reference: Series, opening: NDArray[np.int64]) -> Estimate:
+    """Median of the candidate over that of the reference: the geometric mean over openings, and Student's interval.
 
-    Both are drawn together, so that what slowed both down at a time does not widen the interval.
+    Where the memory of a session comes to lie makes it some percent slower or faster for as long as it is open (LOG.md), so
+    that more answers of one opening do not make the ratio surer; more openings do (Kalibera and Jones, "Rigorous
+    Benchmarking in Reasonable Time", ISMM 2013, section 5).
 
     Args:
         candidate, reference: (T,) each; index t was taken at about the same time, for the same input.
+        opening: (T,) of both, from 0; at most `MOST_OPENINGS`.
     """
-    value = float(np.median(candidate) / np.median(reference))
-    if len(candidate) < LEAST:
-        return Estimate(value)
-    length = _length(np.log(candidate / reference))
-    drawn = _resample(length, len(candidate), resamples, seed)
-    found = [np.median(candidate[index]) / np.median(reference[index]) for index in drawn]
-    return Estimate(value, *_ends(found)[0])
+    parts = [opening == number for number in np.unique(opening)]
+    logs = [np.log(np.median(candidate[part]) / np.median(reference[part])) for part in parts]
+    mean = float(np.mean(logs))
+    if len(candidate) < LEAST or len(logs) < 2:
+        return Estimate(math.exp(mean))
+    half = STUDENT[len(logs) - 2] * float(np.std(logs, ddof=1)) / math.sqrt(len(logs))
+    return Estimate(math.exp(mean), math.exp(mean - half), math.exp(mean + half))
 
 
 def drift(series: Series, *, resamples: int, seed: int) -> Estimate | None:

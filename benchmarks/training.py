@@ -31,7 +31,7 @@ from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import DataConfig, DistillConfig, Recipe
 from edgesmith.records import SilentProgress, describe_environment
 
-ROUNDS, STEPS, BATCH = 5, 120, 32
+ROUNDS, STEPS, BATCH = 4, 340, 32
 LIBRARIES = ("torch", "transformers", "accelerate")
 RESULT = Path(__file__).parents[1] / "results" / "training.md"
 

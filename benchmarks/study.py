@@ -53,13 +53,23 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def cell(path: Path, measure: Callable[[], Any]) -> Any:
-    """What a file of JSON holds; where there is none, it is measured and kept."""
-    if not path.is_file():
-        found = measure()
-        write_text(path, json.dumps(found, indent=1))
+def cell(path: Path, measure: Callable[..., Any], **asked: Any) -> Any:
+    """What was measured by ``measure(**asked)`` and kept in a file of JSON; where it was asked otherwise, it is measured."""
+    kept = _read(path)
+    if kept.get("asked") != to_dict(asked):
+        kept = {"asked": to_dict(asked), "found": to_dict(measure(**asked))}
+        write_text(path, json.dumps(kept, indent=1))
         print(f"measured {path.stem}", flush=True)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return kept["found"]
+
+
+def found_in(path: Path) -> Any:
+    """What a cell holds, whatever was asked; empty where there is none."""
+    return _read(path).get("found", {})
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def calibrated(runtime: str, folder: Path) -> Target:

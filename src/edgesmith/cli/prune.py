@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, names, parsed, talk_options
+from edgesmith.cli.options import build_recipe, data_options, names, parsed, required, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import RecipeError
 from edgesmith.recipe import CutConfig, parse_share
@@ -72,16 +72,14 @@ def prune(
     if show_groups:
         _show_groups(model, length, as_json, quiet)
         return
-    if options["data"] is None:
-        raise click.UsageError("Missing option '--data'. Without data, --show-groups is possible.")
-    if output is None:
-        raise click.UsageError("Missing option '-o': the folder for the pruned model.")
+    required(options["data"], "--data", ". Without data, --show-groups is possible.")
+    folder = required(output, "-o", ": the folder for the pruned model.")
     config = _config(options, length)
     recipe = build_recipe({"model": model, **options})
     with working(quiet) as progress:
         from edgesmith import pipeline
 
-        found = pipeline.prune(recipe, config, output, progress)
+        found = pipeline.prune(recipe, config, folder, progress)
     if as_json:
         click.echo(json_text(found))
     elif quiet:

@@ -18,6 +18,7 @@ from table import header
 
 from edgesmith.analyze.operators import Shape, image_pixels, is_of_images
 from edgesmith.errors import ExportError
+from edgesmith.measure.inputs import random_tokens
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.records import (
     VISION_ZOO,
@@ -132,13 +133,11 @@ def _write(built: Any, runtime: str, files: dict[str, Path], length: int) -> Non
 
 def feeds(shape: Shape, length: int) -> list[dict[str, np.ndarray]]:
     """Inputs of random tokens without padding, or of random pixels; batch 1."""
-    generator = np.random.default_rng(0)
-    if is_of_images(shape):
-        side = image_pixels(shape)
-        pixels = generator.standard_normal((INPUTS, 1, 3, side, side), dtype=np.float32)
-        return [{"pixel_values": image} for image in pixels]
-    ids = generator.integers(1, shape.vocab, (INPUTS, 1, length), dtype=np.int64)
-    return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in ids]
+    if not is_of_images(shape):
+        return random_tokens(shape.vocab, length, INPUTS)
+    side = image_pixels(shape)
+    pixels = np.random.default_rng(0).standard_normal((INPUTS, 1, 3, side, side), dtype=np.float32)
+    return [{"pixel_values": image} for image in pixels]
 
 
 def berts(sizes: Sequence[tuple[int, int]] = SIZES) -> dict[str, ZooModel]:

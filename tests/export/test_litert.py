@@ -119,6 +119,25 @@ def test_a_whole_teacher_is_written_too(model, tmp_path):
     np.testing.assert_allclose(LiteRTSession(artifact.path).run(feeds(batch)), expected, atol=0.3)
 
 
+def test_layers_without_a_bias_are_told_apart(tmp_path):
+    """The converter merges query, key and value of a model whose biases are 0, as they are before any training."""
+    model = tiny_bert()
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    export_graph(model, tmp_path / "fp32.tflite", max_length=16, pairs=False)
+    plan = mixed_plan(model)
+    halved = [
+        replace(entry, weight="fp16", activation="none") if entry.layer.endswith("key") else entry
+        for entry in plan.layers
+    ]
+    artifact = lower(tmp_path / "fp32.tflite", Plan(layers=tuple(halved)), tmp_path / "mixed.tflite")
+    assert artifact.stored == {entry.layer: entry.weight for entry in halved}
+    batch = random_batch([9], pairs=False)
+    given = LiteRTSession(artifact.path).run(feeds(batch))
+    np.testing.assert_allclose(given, logits_of(model, batch).numpy(), atol=0.3)
+
+
 def test_a_sum_of_a_tables_shape_is_not_taken_for_the_table(tmp_path):
     """A row of token types that is folded over the longest input has the shape of the positions."""
     model = tiny_compact(max_position_embeddings=16)

@@ -195,7 +195,7 @@ def _name_operators(file: Any, model: nn.Module) -> None:
             for place in (name, name.rpartition(".")[0]) if isinstance(module, nn.Embedding) else (name,):
                 owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model."), module
     for number, subgraph in enumerate(file.subgraphs):
-        outputs: dict[str, Any] = {}
+        outputs: dict[str, tuple[float, Any]] = {}
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
@@ -203,20 +203,24 @@ def _name_operators(file: Any, model: nn.Module) -> None:
                 # A sum's table has a batch before it.
                 shape = () if data is None else tuple(weight.shape[-2:])
                 scopes = f"{output.name.decode()};{weight.name.decode()}".split(";")
-                owner, module = next((owners[scope, shape] for scope in scopes if (scope, shape) in owners), ("", model))  # fmt: skip
-                if owner and (owner not in outputs or _holds(data, module)):
-                    outputs[owner] = output
-        for owner, output in outputs.items():
+                found = (owners[scope, shape] for scope in scopes if (scope, shape) in owners)
+                likeness, owner = max(((_likeness(data, module), name) for name, module in found), default=(0.0, ""))  # fmt: skip
+                if owner and (owner not in outputs or likeness > outputs[owner][0]):
+                    outputs[owner] = likeness, output
+        for owner, (_, output) in outputs.items():
             output.name = f"{owner}@{number}".encode()
 
 
-def _holds(data: Any, module: nn.Module) -> bool:
-    """Whether a constant is a module's weight. Of two sums in one scope it tells the table from a folded row of token types.
+def _likeness(data: Any, module: nn.Module) -> float:
+    """Cosine of a constant and a module's weight: 1, or less where the converter has folded something into it.
 
-    One sum alone may hold what the converter has folded into the table.
+    It tells a table from a folded row of token types, which is summed in the same scope; and query, key and value without
+    biases, which the converter merges, so that each has the scope of the first too.
     """
     values = module.get_parameter("weight").detach().numpy().ravel()
-    return np.array_equal(np.frombuffer(bytes(data), np.float32), values)
+    stored = np.frombuffer(bytes(data), np.float32)
+    scale = float(np.linalg.norm(values) * np.linalg.norm(stored))
+    return float(np.vdot(values, stored)) / scale if scale else 0.0
 
 
 def _scope(model: nn.Module, path: str) -> str:

@@ -15,6 +15,7 @@ from edgesmith.recipe import (
     PrecisionConfig,
     UniformScheme,
     parse_drop,
+    parse_latency,
     parse_share,
     parse_size_or_share,
 )
@@ -90,6 +91,13 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
     metavar="LOSS",
     help="Largest loss on validation rows; 1% if left out.",
 )
+@click.option(
+    "--max-latency",
+    callback=parsed(parse_latency),
+    metavar="TIME",
+    help="Most that may be predicted for --target, such as 10ms; its rates were measured.",
+)
+@click.option("--target", help="A calibrated device, by name or file; this machine if left out.")
 @click.option("--max-trials", type=int, help="Most plans that are tried; 8 if left out.")
 @click.option(
     "--uniform",

@@ -6,14 +6,12 @@ python benchmarks/bench_itself.py BUNDLE [seconds] [times]  # writes results/ben
 from __future__ import annotations
 
 import sys
-from functools import partial
-from typing import Any
 
 from study import arguments, cell
 from table import header
 
 from edgesmith import BenchConfig, bench
-from edgesmith.records import Bench, Measurement, from_dict, to_dict, write_text
+from edgesmith.records import Bench, Measurement, from_dict, write_text
 
 LEAST = 0.85
 """Part of the intervals that must cover 1."""
@@ -27,7 +25,13 @@ def main() -> int:
     asked = parser.parse_args()
     seconds, times, found = asked.seconds, asked.times, []
     for seed in range(times):
-        kept = cell(asked.runs / "bench_itself" / f"{seed}.json", partial(once, asked.bundle, seconds, seed))
+        kept = cell(
+            asked.runs / "bench_itself" / f"{seed}.json",
+            once,
+            bundle=asked.bundle,
+            seconds=seconds,
+            seed=seed,
+        )
         found.append(from_dict(Bench, kept, where="a cell of bench_itself"))
         print(line(found[-1]), flush=True)
     covered = sum(covers(one) for one in found)
@@ -46,8 +50,8 @@ def main() -> int:
     return 0 if covered >= LEAST * times else 1
 
 
-def once(bundle: str, seconds: float, seed: int) -> Any:
-    return to_dict(bench([bundle] * 2, BenchConfig(duration_s=seconds, cold_starts=0, seed=seed)))
+def once(bundle: str, seconds: float, seed: int) -> Bench:
+    return bench([bundle] * 2, BenchConfig(duration_s=seconds, cold_starts=0, seed=seed))
 
 
 def ratio(found: Bench) -> Measurement:

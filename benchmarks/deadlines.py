@@ -7,12 +7,11 @@ The largest BERT shape by deadline, and energy by inference. What `benchmarks/ut
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from study import SIZES, arguments, berts, devices, rows_of, write_page
+from study import SIZES, arguments, berts, devices, found_in, rows_of, write_page
 
 from edgesmith.analyze.analysis import ask, predict
 from edgesmith.analyze.cost import parameters
@@ -116,8 +115,7 @@ def measured(cells: Path, precision: str, deadline_ms: float) -> str | None:
     meeting = [
         size
         for size, model in BERTS.items()
-        if (file := cells / f"{model.name}.json").is_file()
-        for length, each, sample in rows_of(json.loads(file.read_text(encoding="utf-8")))
+        for length, each, sample in rows_of(found_in(cells / f"{model.name}.json"))
         if (length, each) == (TOKENS, precision) and sample["p50"] <= deadline_ms
     ]
     return max(meeting, key=millions, default=None)

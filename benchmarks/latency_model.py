@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -55,7 +54,7 @@ def main() -> int:
     parser.add_argument("--runtimes", nargs="+", default=RUNTIMES, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=20)
     asked = parser.parse_args()
-    folder, points, notes = asked.runs / "latency_model", [], []
+    folder, points, notes, failed = asked.runs / "latency_model", [], [], []
     for runtime in asked.runtimes:
         target = calibrated(runtime, folder)
         notes += [
@@ -66,15 +65,23 @@ def main() -> int:
             model = find(name)
             lengths = lengths_of(model, LENGTHS)
             cells = cell(
-                folder / f"{runtime}-{name}.json", partial(time_model, model, runtime, lengths, asked.rounds)
+                folder / f"{runtime}-{name}.json",
+                time_model,
+                model=model,
+                runtime=runtime,
+                lengths=lengths,
+                rounds=asked.rounds,
             )
             points += compared(target, runtime, name, cells)
-            notes += [f"{name} on {runtime}: not measured, {cells['failed']}"] if "failed" in cells else []
+            if "failed" in cells:
+                failed.append(f"{name} on {runtime}: not measured, {cells['failed']}")
             notes += [
                 f"{name} on {runtime}, {length} tokens: the timed run had {samples['cpu_share']:.0%} of a core"
                 for length, samples in cells.items()
                 if length != "failed" and samples["cpu_share"] < 0.9
             ]
+    if not points:
+        raise SystemExit("\n".join(failed))
     with style():
         plots = [plot(points)]
     write_page(
@@ -83,11 +90,11 @@ def main() -> int:
         "The latency model against the clock",
         "Made by `python benchmarks/latency_model.py`. Predicted: expected latency from a table of operators that "
         "`edgesmith targets calibrate` measured; no model is in it. Measured: p50, batch 1, one thread, random weights.",
-        [summary(points, notes), details(points)],
+        [summary(points, [*failed, *notes]), details(points)],
         plots,
     )
     error, rank = mape(points), correlation(points)
-    return 0 if error <= MOST_ERROR and rank >= LEAST_CORRELATION else 1
+    return 0 if error <= MOST_ERROR and rank >= LEAST_CORRELATION and not failed else 1
 
 
 def compared(target: Target, runtime: str, name: str, cells: dict[str, object]) -> list[Point]:

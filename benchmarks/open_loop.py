@@ -34,18 +34,16 @@ def main() -> int:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--duration", type=float, default=60, help="seconds of each loop")
     asked = parser.parse_args()
-    folder, ask = asked.runs / "open_loop", partial(measure, asked.bundle, asked.duration)
-    closed = cell(folder / "closed.json", ask)
+    folder, loop = asked.runs / "open_loop", {"bundle": asked.bundle, "duration_s": asked.duration}
+    closed = cell(folder / "closed.json", measure, **loop)
     if "latency_p99" not in closed["measured"]:
         raise SystemExit("fewer than 100 answers: no p99. Remove the cell and give a longer --duration.")
     rate, deadline_ms = closed["rate"], 2 * closed["measured"]["latency_p99"]["value"]
     loops = {
-        name: cell(folder / f"open-{load:g}.json", partial(ask, rate=load * rate, deadline_ms=deadline_ms))
+        name: cell(folder / f"open-{load:g}.json", measure, **loop, rate=load * rate, deadline_ms=deadline_ms)
         for name, load in LOADS.items()
     }
-    paused = cell(
-        folder / "pause.json", partial(pause, asked.bundle, PAUSE_LOAD * rate, asked.duration, deadline_ms)
-    )
+    paused = cell(folder / "pause.json", pause, **loop, rate=PAUSE_LOAD * rate, deadline_ms=deadline_ms)
     share = misses(loops["80 %"]) / loops["80 %"]["measured"]["latency_p50"]["n"]
     complete = all(
         loops[name]["measured"]["latency_p50"]["n"] == round(load * rate * asked.duration)
@@ -78,7 +76,7 @@ def measure(bundle: Path, duration_s: float, **loop: float) -> dict[str, Any]:
     }
 
 
-def pause(bundle: Path, rate: float, duration_s: float, deadline_ms: float) -> dict[str, Any]:
+def pause(bundle: Path, duration_s: float, rate: float, deadline_ms: float) -> dict[str, Any]:
     """The same answers with one that sleeps, in the middle of an open loop and of a closed one.
 
     Returns:

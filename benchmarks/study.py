@@ -18,6 +18,7 @@ from table import header
 
 from edgesmith.analyze.operators import Shape, image_pixels, is_of_images
 from edgesmith.errors import ExportError
+from edgesmith.measure.inputs import random_tokens
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.records import (
     VISION_ZOO,
@@ -53,13 +54,23 @@ def arguments(doc: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def cell(path: Path, measure: Callable[[], Any]) -> Any:
-    """What a file of JSON holds; where there is none, it is measured and kept."""
-    if not path.is_file():
-        found = measure()
-        write_text(path, json.dumps(found, indent=1))
+def cell(path: Path, measure: Callable[..., Any], **asked: Any) -> Any:
+    """What was measured by ``measure(**asked)`` and kept in a file of JSON; where it was asked otherwise, it is measured."""
+    kept = _read(path)
+    if kept.get("asked") != to_dict(asked):
+        kept = {"asked": to_dict(asked), "found": to_dict(measure(**asked))}
+        write_text(path, json.dumps(kept, indent=1))
         print(f"measured {path.stem}", flush=True)
-    return json.loads(path.read_text(encoding="utf-8"))
+    return kept["found"]
+
+
+def found_in(path: Path) -> Any:
+    """What a cell holds, whatever was asked; empty where there is none."""
+    return _read(path).get("found", {})
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def calibrated(runtime: str, folder: Path) -> Target:
@@ -122,13 +133,11 @@ def write_files(built: Any, runtime: str, files: dict[str, Path], length: int) -
 
 def feeds(shape: Shape, length: int) -> list[dict[str, np.ndarray]]:
     """Inputs of random tokens without padding, or of random pixels; batch 1."""
-    generator = np.random.default_rng(0)
-    if is_of_images(shape):
-        side = image_pixels(shape)
-        pixels = generator.standard_normal((INPUTS, 1, 3, side, side), dtype=np.float32)
-        return [{"pixel_values": image} for image in pixels]
-    ids = generator.integers(1, shape.vocab, (INPUTS, 1, length), dtype=np.int64)
-    return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in ids]
+    if not is_of_images(shape):
+        return random_tokens(shape.vocab, length, INPUTS)
+    side = image_pixels(shape)
+    pixels = np.random.default_rng(0).standard_normal((INPUTS, 1, 3, side, side), dtype=np.float32)
+    return [{"pixel_values": image} for image in pixels]
 
 
 def berts(sizes: Sequence[tuple[int, int]] = SIZES) -> dict[str, ZooModel]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from study import arguments, berts, calibrated, cell, devices, rows_of, time_model, write_page
@@ -57,7 +56,12 @@ def main() -> None:
     used = []
     for size, model in models.items():
         timed = cell(
-            folder / f"{model.name}.json", partial(time_model, model, "onnxruntime", LENGTHS, asked.rounds)
+            folder / f"{model.name}.json",
+            time_model,
+            model=model,
+            runtime="onnxruntime",
+            lengths=LENGTHS,
+            rounds=asked.rounds,
         )
         used += [utilised(host, size, model, *row) for row in rows_of(timed)]
     predicted = {

@@ -6,14 +6,12 @@ python benchmarks/zoo.py [--rounds 20]  # writes results/zoo.md; cells are kept 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 from study import arguments, cell
 from table import header
 
 from edgesmith.analyze.operators import operators
-from edgesmith.records import ZOO, Comparison, from_dict, to_dict, write_text
+from edgesmith.records import ZOO, Comparison, from_dict, write_text
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.markdown import render_table
 from edgesmith.report.units import times
@@ -46,7 +44,13 @@ def main() -> None:
     found = [
         from_dict(
             Comparison,
-            cell(asked.runs / "zoo" / f"{length}.json", partial(compare, asked.models, length, asked.rounds)),
+            cell(
+                asked.runs / "zoo" / f"{length}.json",
+                compare,
+                names=asked.models,
+                length=length,
+                rounds=asked.rounds,
+            ),
             where="a cell of the zoo",
         )
         for length in LENGTHS
@@ -61,14 +65,14 @@ def main() -> None:
     print(text)
 
 
-def compare(names: Sequence[str], length: int, rounds: int) -> Any:
+def compare(names: Sequence[str], length: int, rounds: int) -> Comparison:
     from rich.console import Console
 
     from edgesmith import pipeline
     from edgesmith.report.progress import RichProgress
 
     with RichProgress(Console(stderr=True)) as progress:
-        return to_dict(pipeline.compare(names, progress, length=length, rounds=rounds))
+        return pipeline.compare(names, progress, length=length, rounds=rounds)
 
 
 def section(comparison: Comparison) -> str:

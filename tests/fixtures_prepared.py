@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import onnx
+import pytest
 from fixtures_images import random_pixels, tiny_compact_vit
 from fixtures_models import LABELS, random_batch, tiny_compact
 from onnx import numpy_helper
 from transformers import PreTrainedModel
 
 from edgesmith.compress.quantize import uniform_plan
+from edgesmith.errors import ExportError
+from edgesmith.export.onnx_rules import Rule, check_rules
 from edgesmith.export.order import Order
 
 LONGEST = 24
@@ -66,6 +70,21 @@ def set_constant(graph: onnx.GraphProto, name: str, value) -> None:
     """Another value for an initializer."""
     old = next(one for one in graph.initializer if one.name == name)
     old.CopyFrom(numpy_helper.from_array(value, name))
+
+
+def check_is_named(path: Path, runtime: str, rules: Sequence[Rule], node: str, rule: str) -> None:
+    """A file breaks a rule, a part of whose text is given: the error names the node, the rule and its source."""
+    (source,) = (one.source for one in rules if rule in one.text)
+    with pytest.raises(ExportError) as caught:
+        check_rules(path, runtime, rules)
+    assert re.search(f"{path.name} breaks .*{node}.*{re.escape(rule)}", str(caught.value)), str(caught.value)
+    assert source in str(caught.value)
+
+
+def untried(rules: Sequence[Rule], tried: Iterable[str]) -> list[str]:
+    """Rules of which no part is among those that were tried."""
+    parts = list(tried)
+    return [rule.text for rule in rules if not any(part in rule.text for part in parts)]
 
 
 def constant(graph: onnx.GraphProto, name: str):

@@ -369,6 +369,7 @@ class CutConfig:
 
     Attributes:
         macs, parameters: largest share that stays, in (0, 1]; None sets no limit.
+        latency: the same of the latency in FP32 that is predicted for the recipe's target.
         units: heads and neurons, one of these, or whole layers, or hidden units of the residual stream.
         importance: ``fisher`` (arXiv:2204.09656), ``taylor`` (arXiv:1905.10650) or ``magnitude`` of the weights.
         importance_rows: training rows for the first two, and for the rearrangement.
@@ -378,6 +379,7 @@ class CutConfig:
 
     macs: float | None = None
     parameters: float | None = None
+    latency: float | None = None
     units: tuple[UnitKind, ...] = ("heads", "neurons")
     importance: Literal["fisher", "taylor", "magnitude"] = "fisher"
     importance_rows: int = 512
@@ -386,12 +388,12 @@ class CutConfig:
 
     def __post_init__(self) -> None:
         _require(
-            (self.macs, self.parameters) != (None, None),
-            "macs and parameters",
+            (self.macs, self.parameters, self.latency) != (None, None, None),
+            "macs, parameters and latency",
             None,
-            "a share for one of them or both, such as --macs 50%",
+            "a share for one of them or several, such as --macs 50%",
         )
-        for key in ("macs", "parameters"):
+        for key in ("macs", "parameters", "latency"):
             share = getattr(self, key)
             _require(share is None or 0 < share <= 1, key, share, "above 0, and at most 1 (0.5 is 50 %)")
         _require(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from fixtures_images import SIDE, SIZES
+from fixtures_targets import calibrated
 from fixtures_text import minilm_folder
 from sklearn.linear_model import LogisticRegression
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,12 +29,14 @@ from transformers import (
 )
 
 from edgesmith.analyze.cost import macs, parameters
+from edgesmith.analyze.latency import LatencyModel
 from edgesmith.cli import main
 from edgesmith.models import CompactBertForSequenceClassification, load_classifier, shape_of
 from edgesmith.models.compact_mobilebert import bottleneck_shape
 from edgesmith.pipeline import coupled_groups, prune
 from edgesmith.recipe import CutConfig, DataConfig, Recipe
 from edgesmith.records import STEP_RECORD_NAME, Pruning, SilentProgress, StepRecord, from_dict, read_json
+from edgesmith.targets import save_target
 
 LENGTH = 32
 
@@ -143,6 +146,44 @@ def test_limits_under_which_nothing_would_be_left(tuned, data, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.fixture
+def board(tmp_path: Path) -> Path:
+    """The profile of a machine whose rates are formulas."""
+    save_target(calibrated(), tmp_path / "mine.yaml")
+    return tmp_path / "mine.yaml"
+
+
+@pytest.mark.parametrize("units", ["heads,neurons", "layers"])
+def test_a_share_of_the_predicted_latency_stays(units, headed, data, board, tmp_path):
+    done = call(
+        headed, "--data", data, "--max-length", LENGTH, "--latency", "80%", "--target", board, "--units", units,
+        "--rows", 16, "--no-tuning", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    found = from_dict(Pruning, read_json(StepRecord, tmp_path / "out" / STEP_RECORD_NAME).facts)
+    shape = shape_of(AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").config)
+    before, after = found.predicted_ms
+    assert after == LatencyModel(target=calibrated(), tokens=found.tokens, threads=1)(shape, "fp32")
+    assert 0.3 * before < after <= 0.8 * before
+    assert "predicted" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (["--latency", "1%"], 2, "there still are"),
+        (["--latency", "50%", "--target", "raspberry-pi-5"], 3, "no rates were measured on 'raspberry-pi-5'"),
+        (["--latency", "50%", "--target", "raspbery-pi-5"], 2, "Did you mean 'raspberry-pi-5'"),
+    ],
+)
+def test_latencies_that_cannot_be(options, code, text, headed, data, board, tmp_path):
+    target = [] if "--target" in options else ["--target", board]
+    done = call(headed, "--data", data, "--max-length", LENGTH, *options, *target, "-o", tmp_path / "out")
+    assert done.exit_code == code, done.stderr
+    assert text in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_groups_need_no_data_and_add_up(headed):
     found = coupled_groups(str(headed), tokens=16)
     config = load_classifier(str(headed)).model.config
@@ -179,7 +220,7 @@ def test_groups_of_a_name_of_the_zoo(name):
         (["--macs", "150%"], 2, "macs is 1.5; allowed: above 0, and at most 1"),
         (["--macs", "0%"], 2, "macs is 0.0; allowed: above 0"),
         (["--parameters", "half"], 2, "Example: --parameters 50%"),
-        ([], 2, "neither --macs nor --parameters"),
+        ([], 2, "none of --macs, --parameters and --latency"),
         (["--macs", "50%", "--units", "heads,layers"], 2, "allowed: heads,neurons; heads; neurons; layers; hidden"),
         (["--macs", "50%", "--units", "head"], 2, "Did you mean 'heads'"),
         (["--macs", "50%", "--importance", "fischer"], 2, "Did you mean 'fisher'"),

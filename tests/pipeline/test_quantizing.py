@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from fixtures_targets import calibrated
 from fixtures_text import minilm_folder
 from transformers import (
     AutoModelForSequenceClassification,
@@ -29,6 +31,7 @@ from edgesmith.records import (
     read_json,
 )
 from edgesmith.runtime import load_bundle
+from edgesmith.targets import save_target
 
 LENGTH = 16
 STATIC, BLOCKS = Scheme("int8", activation="static_int8"), Scheme("int8", "per_block", "dynamic_int8")
@@ -131,6 +134,28 @@ def test_no_plan_keeps_impossible_limits(headed, data, tmp_path):
     assert done.exit_code == 4
     assert "no plan takes at most" in done.stderr and "Type: --size" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_int8_goes_as_far_as_a_predicted_latency_needs(headed, data, tmp_path):
+    save_target(calibrated(), tmp_path / "mine.yaml")
+
+    def limited(limit_ms: float) -> Result:
+        return call(
+            "quantize", headed, "--data", data, "--max-length", LENGTH, "--rows", 8, "--size", "60%", "--int8-macs", "0%",
+            "--max-drop", "99%", "--target", tmp_path / "mine.yaml", "--max-latency", f"{limit_ms}ms", "-o", tmp_path / "out",
+        )  # fmt: skip
+
+    impossible = limited(0.001)
+    assert impossible.exit_code == 4, impossible.stderr
+    told = re.search(r"in FP32 ([\d.]+) ms, with every linear layer in INT8 ([\d.]+) ms", impossible.stderr)
+    fp32_ms, int8_ms = map(float, told.groups())
+    limit_ms = (fp32_ms + int8_ms) / 2
+    done = limited(limit_ms)
+    assert done.exit_code == 0, done.stderr
+    found = read_json(Quantization, tmp_path / "out" / "quantization.json")
+    assert int8_ms <= found.predicted_ms <= limit_ms * (1 + 1e-6) < found.fp32_predicted_ms
+    assert found.macs["static_int8"] + found.macs["dynamic_int8"] >= found.int8_macs - 1e-6 > 0.1
+    assert "mine.yaml, predicted" in " ".join(done.stdout.split())
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,14 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from edgesmith.search.masks import Units, drop_least, least_cost, rearrange, search_masks
+from edgesmith.search.masks import (
+    Units,
+    drop_least,
+    least_cost,
+    rearrange,
+    search_masks,
+    search_masks_within,
+)
 
 
 def random_groups(seed: int) -> list[Units]:
@@ -52,6 +59,33 @@ def test_the_search_is_as_good_as_trying_everything(seed, limits):
     assert all(len(units) >= 1 for units in kept)
     assert np.all(total_cost(groups, kept) <= np.asarray(limits) + 1e-9)
     assert worth(groups, kept) == pytest.approx(brute_force(groups, limits))
+
+
+@pytest.mark.parametrize("limit_ms", [40.0, 60.0, 95.0, 1e9])
+def test_what_stays_keeps_a_latency_that_is_no_sum(limit_ms):
+    """A block more of the most important units would not."""
+    groups = [
+        Units(kind="neurons", importance=np.random.default_rng(seed).exponential(size=64), cost=(1.0,))
+        for seed in range(3)
+    ]
+
+    def latency_ms(kept) -> float:
+        return 10 + sum(len(units) ** 0.75 for units in kept)
+
+    kept = search_masks_within(groups, (192.0,), lambda found: latency_ms(found) <= limit_ms)
+    assert latency_ms(kept) <= limit_ms
+    count = sum(map(len, kept))
+    assert [units.tolist() for units in kept] == [
+        units.tolist() for units in search_masks(groups, (float(count),))
+    ]
+    assert count == 192 or latency_ms(search_masks(groups, (count + 1.0,))) > limit_ms
+
+
+def test_limits_of_cost_hold_beside_a_latency():
+    groups = random_groups(1)
+    kept = search_masks_within(groups, (25.0, 30.0), lambda found: len(found[1]) + len(found[3]) <= 3)
+    assert len(kept[1]) + len(kept[3]) <= 3
+    assert np.all(total_cost(groups, kept) <= (25.0, 30.0))
 
 
 def test_limits_that_bind_nothing_keep_everything():

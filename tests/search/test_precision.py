@@ -9,6 +9,7 @@ from edgesmith.records import Scheme
 from edgesmith.search.precision import (
     REPAIRS,
     Choice,
+    Latency,
     Limits,
     assign_precision,
     least_divergence,
@@ -245,3 +246,15 @@ def test_trials_are_bounded():
     choices = random_choices(3, 1.0)
     half = Limits(bytes=0.5 * sum(several[0].bytes for several in choices.values()))
     assert len(try_plans(choices, half, lambda chosen: 1.0, 0.0, 2)) == 2
+
+
+@pytest.mark.parametrize(("limit_ms", "share"), [(4.0, 1.0), (7.0, 0.5), (10.0, 0.0), (50.0, 0.0)])
+def test_the_least_share_in_int8_keeps_a_latency(limit_ms, share):
+    latency = Latency(fp32_ms=10.0, int8_ms=4.0, limit_ms=limit_ms)
+    assert latency.least_share == pytest.approx(share)
+    assert latency.at(share) <= limit_ms + 1e-9
+
+
+def test_a_latency_that_int8_does_not_keep_has_no_share():
+    assert Latency(fp32_ms=10.0, int8_ms=4.0, limit_ms=3.9).least_share is None
+    assert Latency(fp32_ms=4.0, int8_ms=10.0, limit_ms=3.9).least_share is None

@@ -19,6 +19,7 @@ from edgesmith.cli.options import (
     default_output,
     recipe_changes,
     recipe_options,
+    required,
     talk_options,
 )
 from edgesmith.cli.prune import prune
@@ -74,7 +75,8 @@ def compress(
       edgesmith compress my-model/ --data splits/ --target raspberry-pi-5 --max-size 8MB --max-latency 10ms
       edgesmith compress my-model/ --data reviews.csv --set distill.epochs=3 --save-recipe recipe.yaml
     """
-    recipe = build_recipe({"model": model, **_with_data(options)}, assignments)
+    required(options["data"], "--data")
+    recipe = build_recipe({"model": model, **options}, assignments)
     if save_recipe:
         recipe.save(save_recipe)
         click.echo(f"wrote {save_recipe}", err=True)
@@ -127,7 +129,9 @@ def plan(
     if (model is None) == (recipe is None):
         raise click.UsageError("Give either MODEL or --recipe FILE.")
     base = Recipe.load(recipe) if recipe else None
-    resolved = build_recipe({"model": model, **(options if base else _with_data(options))}, assignments, base)
+    if base is None:
+        required(options["data"], "--data")
+    resolved = build_recipe({"model": model, **options}, assignments, base)
     with working(quiet) as progress:
         from edgesmith import pipeline
 
@@ -261,12 +265,6 @@ def _show_matrix(as_json: bool) -> None:
 
     for table in (matrix(), tasks()):
         print_table(table, Console())
-
-
-def _with_data(options: dict[str, Any]) -> dict[str, Any]:
-    if options["data"] is None:
-        raise click.UsageError("Missing option '--data'.")
-    return options
 
 
 def _compress(recipe: Recipe, output: Path | None, as_json: bool, quiet: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, parsed, recipe_changes, talk_options
+from edgesmith.cli.options import build_recipe, data_options, parsed, recipe_changes, required, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.recipe import StudentConfig, parse_share
 
@@ -112,11 +112,9 @@ def _asked(
     model: str, output: Path | None, options: dict[str, Any], assignments: tuple[str, ...]
 ) -> tuple[Path, Any]:
     """The folder and the recipe."""
-    if options["data"] is None:
-        raise click.UsageError("Missing option '--data'.")
-    if output is None:
-        raise click.UsageError("Missing option '-o': the folder for the trained model.")
-    return output, build_recipe({"model": model, **options}, assignments)
+    required(options["data"], "--data")
+    folder = required(output, "-o", ": the folder for the trained model.")
+    return folder, build_recipe({"model": model, **options}, assignments)
 
 
 def _show(training: Training, as_json: bool, quiet: bool) -> None:

@@ -17,6 +17,7 @@ from edgesmith.records import METRICS_OF, RUNTIME_NAMES, from_dict, to_dict
 from edgesmith.targets import load_target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Value = TypeVar("Value")
 
 _KEYS = {
     "model": "model",
@@ -198,6 +199,20 @@ def build_recipe(
     built = from_dict(Recipe, recipe)
     load_target(built.target)  # an unknown device is refused before anything runs
     return built
+
+
+def required(value: Value | None, option: str, told: str = ".") -> Value:
+    """The value of an option that a command cannot go without.
+
+    Args:
+        told: what follows the option in the error.
+
+    Raises:
+        click.UsageError: it is left out.
+    """
+    if value is None:
+        raise click.UsageError(f"Missing option '{option}'{told}")
+    return value
 
 
 def default_output(recipe: Recipe) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, names, parsed, talk_options
+from edgesmith.cli.options import build_recipe, data_options, names, parsed, required, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import RecipeError
 from edgesmith.recipe import CutConfig, parse_share
@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 @data_options
 @click.option("--macs", metavar="SHARE", help="Largest share of the encoder's MACs that stays, such as 50%.")
 @click.option("--parameters", metavar="SHARE", help="The same of all parameters.")
+@click.option(
+    "--latency",
+    metavar="SHARE",
+    help="The same of the latency that is predicted for --target, whose rates were measured.",
+)
+@click.option("--target", help="A calibrated device, by name or file; this machine if left out.")
 @click.option(
     "--units",
     callback=parsed(names),
@@ -58,7 +64,7 @@ def prune(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Cut MODEL down to a share of its MACs or parameters, without retraining.
+    """Cut MODEL down to a share of its MACs, parameters or predicted latency, without retraining.
 
     MODEL is fine-tuned: a local folder or a hub id. Validation rows show what each stage costs; the test rows are not read.
     The result opens with `from_pretrained`, and `compress` takes it.
@@ -67,21 +73,20 @@ def prune(
     Examples:
       edgesmith prune my-model/ --show-groups
       edgesmith prune my-model/ --data reviews.csv --macs 50% -o pruned/
+      edgesmith prune my-model/ --data reviews.csv --latency 50% --target my-board -o pruned/
       edgesmith prune my-model/ --data reviews.csv --parameters 80% --units layers -o shallow/
     """
     if show_groups:
         _show_groups(model, length, as_json, quiet)
         return
-    if options["data"] is None:
-        raise click.UsageError("Missing option '--data'. Without data, --show-groups is possible.")
-    if output is None:
-        raise click.UsageError("Missing option '-o': the folder for the pruned model.")
+    required(options["data"], "--data", ". Without data, --show-groups is possible.")
+    folder = required(output, "-o", ": the folder for the pruned model.")
     config = _config(options, length)
     recipe = build_recipe({"model": model, **options})
     with working(quiet) as progress:
         from edgesmith import pipeline
 
-        found = pipeline.prune(recipe, config, output, progress)
+        found = pipeline.prune(recipe, config, folder, progress)
     if as_json:
         click.echo(json_text(found))
     elif quiet:
@@ -108,11 +113,13 @@ def _show_groups(model: str, length: int | None, as_json: bool, quiet: bool) -> 
 def _config(options: dict[str, Any], length: int | None) -> CutConfig:
     """What the options ask for; the recipe's defaults where they are left out."""
     given: dict[str, Any] = {
-        name: parse_share(f"--{name}", options[name]) for name in ("macs", "parameters") if options[name]
+        name: parse_share(f"--{name}", options[name])
+        for name in ("macs", "parameters", "latency")
+        if options[name]
     }
     if not given:
         raise RecipeError(
-            "neither --macs nor --parameters is given; one of them is needed. Example: --macs 50%"
+            "none of --macs, --parameters and --latency is given; one of them is needed. Example: --macs 50%"
         )
     rows = options["rows"]
     changes = {

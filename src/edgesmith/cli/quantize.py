@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, parsed, talk_options
+from edgesmith.cli.options import build_recipe, data_options, parsed, required, talk_options
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError
 from edgesmith.recipe import (
@@ -15,6 +15,7 @@ from edgesmith.recipe import (
     PrecisionConfig,
     UniformScheme,
     parse_drop,
+    parse_latency,
     parse_share,
     parse_size_or_share,
 )
@@ -60,7 +61,7 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
       edgesmith sensitivity my-model/ --data reviews.csv
       edgesmith sensitivity my-model/ --data reviews.csv --rows 256 -o sensitivity/
     """
-    _check_data(options)
+    required(options["data"], "--data")
     recipe = build_recipe(_recipe_options(model, options))
     config = _config(options)
     with working(quiet) as progress:
@@ -90,6 +91,13 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
     metavar="LOSS",
     help="Largest loss on validation rows; 1% if left out.",
 )
+@click.option(
+    "--max-latency",
+    callback=parsed(parse_latency),
+    metavar="TIME",
+    help="Most that may be predicted for --target, such as 10ms; its rates were measured.",
+)
+@click.option("--target", help="A calibrated device, by name or file; this machine if left out.")
 @click.option("--max-trials", type=int, help="Most plans that are tried; 8 if left out.")
 @click.option(
     "--uniform",
@@ -118,15 +126,14 @@ def quantize(model: str, output: Path | None, as_json: bool, quiet: bool, **opti
       edgesmith quantize my-model/ --data reviews.csv --size 20% --int8-macs 60% -o smaller/
       edgesmith quantize my-model/ --data reviews.csv --uniform int8-static -o static/
     """
-    _check_data(options)
-    if output is None:
-        raise click.UsageError("Missing option '-o': the folder for the bundle.")
+    required(options["data"], "--data")
+    folder = required(output, "-o", ": the folder for the bundle.")
     recipe = build_recipe(_recipe_options(model, options))
     config = _config(options)
     with working(quiet) as progress:
         from edgesmith import pipeline
 
-        found = pipeline.quantize(recipe, config, output, progress)
+        found = pipeline.quantize(recipe, config, folder, progress)
     if as_json:
         click.echo(json_text(found))
     elif quiet:
@@ -140,11 +147,6 @@ def quantize(model: str, output: Path | None, as_json: bool, quiet: bool, **opti
         click.echo(f"{'PASS' if found.passed else 'FAIL'}: {Path(found.folder) / found.bundle}")
     if not found.passed:
         raise click.exceptions.Exit(BudgetError.exit_code)
-
-
-def _check_data(options: dict[str, Any]) -> None:
-    if options["data"] is None:
-        raise click.UsageError("Missing option '--data'.")
 
 
 def _recipe_options(model: str, options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgesmith.errors import DataError, RecipeError, UnsupportedError
 from edgesmith.records import QUESTION_TASK, ImagePreprocessing
@@ -64,6 +65,12 @@ def read_inputs(bundles: Sequence[Bundle], data: DataConfig, count: int, seed: i
         BenchInputs(rows, origin, None if is_image else _mean_tokens(bundle, rows), found.notes)
         for bundle in bundles
     ]
+
+
+def random_tokens(vocab: int, length: int, count: int, seed: int = 0) -> list[dict[str, NDArray[np.int64]]]:
+    """What a model of texts is fed, of random ids without padding; each input (1, length) int64, batch 1."""
+    ids = np.random.default_rng(seed).integers(1, vocab, (count, 1, length), dtype=np.int64)
+    return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in ids]
 
 
 def make_inputs(bundle: Bundle, length: int | None, count: int, seed: int) -> BenchInputs:

@@ -19,6 +19,7 @@ from edgesmith.analyze import cost as analyze
 from edgesmith.compress.quantize import uniform_plan
 from edgesmith.errors import RecipeError
 from edgesmith.export import exporter
+from edgesmith.measure.inputs import random_tokens
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.measure.parity import check_parity
 from edgesmith.models.device import prepare_torch
@@ -72,7 +73,7 @@ def compare(
     _check(models, length)
     exporter(RUNTIME)
     prepare_torch(threads)
-    feeds = _feeds(min(model.shape.vocab for model in models), inputs, length, seed)
+    feeds = random_tokens(min(model.shape.vocab for model in models), length, inputs, seed)
     with tempfile.TemporaryDirectory() as folder:
         files = _export_all(models, feeds[0], Path(folder), seed, progress)
         timed = _time(files, feeds, rounds, threads, seed, progress)
@@ -105,12 +106,6 @@ def _check(models: Sequence[ZooModel], length: int) -> None:
     longest = min(model.shape.positions for model in models)
     if not 2 <= length <= longest:
         raise RecipeError(f"length is {length}; allowed: 2 to {longest} tokens.")
-
-
-def _feeds(vocab: int, inputs: int, length: int, seed: int) -> list[Feeds]:
-    """Inputs of random tokens, none of them padding; (1, length) each."""
-    ids = np.random.default_rng(seed).integers(1, vocab, (inputs, 1, length), dtype=np.int64)
-    return [{"input_ids": row, "attention_mask": np.ones_like(row)} for row in ids]
 
 
 def _export_all(

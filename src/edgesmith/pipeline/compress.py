@@ -15,7 +15,7 @@ from edgesmith.measure.size import folder_bytes
 from edgesmith.measure.verdict import Evidence, fastest_that_passes, judge
 from edgesmith.models.device import prepare_torch, use_bf16
 from edgesmith.pipeline import steps
-from edgesmith.pipeline.analysis import analyze_teacher
+from edgesmith.pipeline.analysis import analyze_teacher, predicts
 from edgesmith.pipeline.artifacts import Baseline, export_baseline, export_student
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
 from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
@@ -38,6 +38,7 @@ from edgesmith.report.load import HTML_NAME, MARKDOWN_NAME, RECIPE_NAME, VERDICT
 from edgesmith.report.write import write_report
 from edgesmith.search.structure import Effort, build_order, try_candidates
 from edgesmith.search.vocabulary import Gap
+from edgesmith.targets import load_target
 
 BUNDLE_OVERHEAD_BYTES = 50_000
 """Manifest and run.py (42 kB for a student of two layers); the tokenizer is weighed as it is."""
@@ -167,6 +168,7 @@ class _Run:
                 "runtime": self.recipe.runtimes[0],
                 "threads": self.recipe.validate.threads,
                 "host": self.host,
+                **({"target": load_target(self.recipe.target)} if predicts(self.recipe) else {}),
             },
             parents=self.root,
         )

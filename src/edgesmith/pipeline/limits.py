@@ -1,8 +1,8 @@
-"""How much of a model may stay: shares of its MACs and parameters."""
+"""How much of a model may stay: shares of its MACs, its parameters and its predicted latency."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,9 +14,12 @@ from edgesmith.models.coupling import Shape
 from edgesmith.models.site import Site
 from edgesmith.pipeline.coupled import unit_cost
 from edgesmith.recipe import CutConfig
-from edgesmith.search.masks import Units, least_cost
+from edgesmith.search.masks import Units
 
-_WORDS = {"macs": "MACs", "parameters": "parameters"}
+_WORDS = {"macs": "MACs", "parameters": "parameters", "latency": "predicted latency"}
+
+PRECISION = "fp32"
+"""Of the model that pruning leaves."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +28,23 @@ class Limits:
 
     Attributes:
         tokens: of the input that MACs are counted for.
+        latency_ms: of a shape in a precision, predicted; None where the configuration does not limit it.
     """
 
     config: CutConfig
     shape: Shape
     tokens: int
+    latency_ms: Callable[[Shape, str], float] | None = None
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of MACs and parameters, those that are limited."""
-        shares = {"macs": self.config.macs, "parameters": self.config.parameters}
-        return {name: share for name, share in shares.items() if share is not None}
+        """Of MACs, parameters and latency, those that are limited."""
+        return {name: share for name in _WORDS if (share := getattr(self.config, name)) is not None}
+
+    @property
+    def _sums(self) -> dict[str, float]:
+        """Shares of what is the sum of all units' costs; of all MACs where only latency is limited, which is no sum."""
+        return {name: share for name, share in self.shares.items() if name != "latency"} or {"macs": 1.0}
 
     @property
     def values(self) -> list[float]:
@@ -46,26 +55,33 @@ class Limits:
 
     def costs(self, shape: Shape) -> tuple[float, ...]:
         """What a shape costs, an entry a limit."""
-        counts = {"macs": macs(shape, self.tokens), "parameters": parameters(shape)}
-        return tuple(counts[name] for name in self.shares)
+        return tuple(self._cost(name, shape) for name in self.shares)
+
+    def _cost(self, name: str, shape: Shape) -> float:
+        if name == "macs":
+            return macs(shape, self.tokens)
+        return parameters(shape) if name == "parameters" else self._predicted(shape)
+
+    def _predicted(self, shape: Shape) -> float:
+        return self.latency_ms(shape, PRECISION) if self.latency_ms else 0.0
+
+    def is_fast(self, shape: Shape) -> bool:
+        """Whether a shape is predicted to keep the limit of latency; any does where there is none."""
+        share = self.config.latency
+        return share is None or self._predicted(shape) <= share * self._predicted(self.shape)
 
     def unit_costs(self, places: list[Site], site: Site) -> tuple[float, ...]:
-        """What goes with one unit of a site, an entry a limit."""
+        """What goes with one unit of a site, an entry a limit on a sum."""
         one, work = unit_cost(self.shape, places, site, self.tokens)
         counts = {"macs": work, "parameters": one}
-        return tuple(counts[name] for name in self.shares)
+        return tuple(counts[name] for name in self._sums)
 
     def left_for(self, groups: Sequence[Units]) -> list[float]:
-        """What the limits leave for units that may go, beside all that stays in any case.
-
-        Raises:
-            RecipeError: less than some units in every group cost.
-        """
+        """What the limits on sums leave for units that may go, beside all that stays in any case."""
         candidates = np.sum([np.multiply(len(group.importance), group.cost) for group in groups], axis=0)
-        fixed = np.subtract(self.costs(self.shape), candidates)
-        least = (fixed + least_cost(groups)).tolist()
-        self.check(least, f"the fewest {' and '.join(self.config.units)} in each layer")
-        left: list[float] = np.subtract(self.values, fixed).tolist()
+        whole = [self._cost(name, self.shape) for name in self._sums]
+        fixed = np.subtract(whole, candidates)
+        left: list[float] = np.subtract(np.multiply(list(self._sums.values()), whole), fixed).tolist()
         return left
 
     def check(self, least: Sequence[float], left: str) -> None:

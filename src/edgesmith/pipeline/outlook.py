@@ -8,6 +8,7 @@ from math import ceil
 from edgesmith.analyze import cost as analyze
 from edgesmith.models import shape_of
 from edgesmith.models.device import prepare_torch
+from edgesmith.pipeline.analysis import predicts
 from edgesmith.pipeline.bench import embedding_rank
 from edgesmith.pipeline.tasks import open_task
 from edgesmith.recipe import Recipe, TrainingConfig
@@ -95,7 +96,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
                 if settles
                 else ()
             ),
-            "1 analyze: parameters, MACs, bytes; candidates timed on this host",
+            f"1 analyze: parameters, MACs, bytes; candidates {_weighed(recipe)}",
             f"2 distil: at most {recipe.search.max_trials} short trials, then "
             f"{'a general stage on texts without labels, then ' if general else ''}logits and hidden states",
             "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
@@ -117,6 +118,10 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         notes=(*splits.notes, *(general.notes if general else ())),
         needs_finetuning=not opened.has_head,
     )
+
+
+def _weighed(recipe: Recipe) -> str:
+    return f"predicted for {recipe.target}" if predicts(recipe) else "timed on this host"
 
 
 def _finetuning(restarts: int) -> str:

@@ -1,11 +1,13 @@
-"""`edgesmith analyze`: a model's config and a device -> what is predicted."""
+"""What is predicted of models on devices: `edgesmith analyze`, and the latencies that other steps ask for."""
 
 from __future__ import annotations
 
 from edgesmith.analyze.analysis import analyze, ask
+from edgesmith.analyze.latency import LatencyModel
 from edgesmith.analyze.operators import Shape
 from edgesmith.models.coupling import prunable_shape
 from edgesmith.models.load import load_config
+from edgesmith.recipe import Recipe
 from edgesmith.records import known_shape
 from edgesmith.records.analysis import Analysis
 from edgesmith.targets import HOST, load_target
@@ -22,6 +24,19 @@ def model_shape(model: str) -> Shape:
         UnsupportedError: a family that is not known.
     """
     return known_shape(model) or prunable_shape(load_config(model))
+
+
+def latency_model(recipe: Recipe, tokens: int) -> LatencyModel:
+    """What a recipe's steps ask for latencies on its target; they are predicted, by rates that were measured there.
+
+    Args:
+        tokens: of a text.
+
+    Raises:
+        RecipeError: an unknown target.
+        UnsupportedError: no rates were measured on it.
+    """
+    return LatencyModel(target=load_target(recipe.target), tokens=tokens, threads=recipe.validate.threads)
 
 
 def predict_model(

@@ -29,13 +29,15 @@ from edgesmith.models.coupling import (
     to_prunable,
     with_hidden,
     with_layers,
+    with_units,
 )
 from edgesmith.models.device import prepare_torch
 from edgesmith.models.plain import to_plain
 from edgesmith.models.site import Site
 from edgesmith.pipeline.bench import model_folder
 from edgesmith.pipeline.folder import appearing, check_is_free
-from edgesmith.pipeline.limits import Limits
+from edgesmith.pipeline.limits import PRECISION, Limits
+from edgesmith.pipeline.prediction import latency_model
 from edgesmith.pipeline.runs import base_key
 from edgesmith.pipeline.tasks import Opened, open_finetuned
 from edgesmith.recipe import CutConfig, Recipe
@@ -50,7 +52,16 @@ from edgesmith.records import (
     write_json,
 )
 from edgesmith.runtime.judge import Answers
-from edgesmith.search.masks import Floats, Indices, Units, drop_least, rearrange, search_masks
+from edgesmith.search.masks import (
+    Floats,
+    Indices,
+    Units,
+    drop_least,
+    least_cost,
+    rearrange,
+    search_masks,
+    search_masks_within,
+)
 
 BATCH = 32
 """Rows at once, for gradients and for tuning."""
@@ -60,20 +71,21 @@ Kept = list[Indices]
 
 
 def prune(recipe: Recipe, config: CutConfig, out: Path, progress: Progress) -> Pruning:
-    """Cuts a fine-tuned model down to a share of its MACs or parameters, without retraining.
+    """Cuts a fine-tuned model down to a share of its MACs, parameters or predicted latency, without retraining.
 
     Heads and neurons are chosen by the mask search, rearranged where importance is ``fisher``, and what stays is tuned
     (arXiv:2204.09656). Whole layers and hidden units are dropped from the least important on. The test rows are not read.
 
     Args:
-        recipe: of it only the model, the task, the metric, the data and the seed count.
+        recipe: of it only the model, the task, the metric, the data and the seed count; and where latency is limited, target
+            and threads.
         out: folder for the model and its ``step.json``; must not exist, or be empty.
 
     Raises:
         RecipeError: `out` holds something, or nothing would be left of a layer.
         ModelError: the model cannot be loaded, or is not fine-tuned for the task.
         DataError: the data cannot be used.
-        UnsupportedError: a family that is not known.
+        UnsupportedError: a family that is not known, or a target that no latency can be predicted for.
     """
     prepare_torch()
     check_is_free(out)
@@ -98,7 +110,8 @@ class _Run:
         self.shape: Shape = prunable_shape(self.whole.config)
         lengths = self.modality.validation_rows.lengths
         self.tokens = config.length or round(sum(lengths) / len(lengths))
-        self.limits = Limits(config, self.shape, self.tokens)
+        self.latency_ms = None if config.latency is None else latency_model(recipe, self.tokens)
+        self.limits = Limits(config, self.shape, self.tokens, self.latency_ms)
 
     @cached_property
     def reference(self) -> Answers:
@@ -152,13 +165,22 @@ class _Run:
     def _cut_units(self) -> tuple[list[KeptUnits], Prunable]:
         """Chooses heads and neurons, rearranges them, and tunes what stays."""
         places = sites(self.whole)
-        room = self.limits.left_for(self._groups(places, [np.zeros(site.units) for site in places]))
+        groups = self._groups(places, [np.zeros(site.units) for site in places])
+        fewest = self._shape(places, self._everywhere(places, search_masks(groups, least_cost(groups))))
+        self.limits.check(
+            self.limits.costs(fewest), f"the fewest {' and '.join(self.config.units)} in each layer"
+        )
+        room = self.limits.left_for(groups)
         self._measure("before", self.whole)
         gradients = self._unit_gradients(places)
         with self._stage("search"):
             importance = self._importance(gradients)
-            found = iter(search_masks(self._groups(places, importance), room))
-            kept = [next(found) if self._may_go(site) else np.arange(site.units) for site in places]
+            found = search_masks_within(
+                self._groups(places, importance),
+                room,
+                lambda left: self.limits.is_fast(self._shape(places, self._everywhere(places, left))),
+            )
+            kept = self._everywhere(places, found)
             student = self._student(kept)
         self._measure("search", student)
         if self.config.importance == "fisher":
@@ -180,6 +202,14 @@ class _Run:
             )
             for site, units, scale in zip(places, kept, scales, strict=True)
         ], student
+
+    def _everywhere(self, places: list[Site], found: Sequence[Indices]) -> Kept:
+        """What stays at each site: what was found where units may go, else all."""
+        left = iter(found)
+        return [next(left) if self._may_go(site) else np.arange(site.units) for site in places]
+
+    def _shape(self, places: list[Site], kept: Kept) -> Shape:
+        return with_units(self.shape, places, [len(units) for units in kept])
 
     def _may_go(self, site: Site) -> bool:
         return site.kind in self.config.units
@@ -269,6 +299,7 @@ class _Run:
         with appearing(out) as partial:
             self.modality.save(model, partial)
             again = type(model).from_pretrained(partial)
+            left = prunable_shape(again.config)
             pruning = Pruning(
                 model=self.recipe.model,
                 folder=str(out),
@@ -280,13 +311,21 @@ class _Run:
                 kept=tuple(kept),
                 tokens=self.tokens,
                 macs_before=macs(self.shape, self.tokens),
-                macs_after=macs(prunable_shape(again.config), self.tokens),
+                macs_after=macs(left, self.tokens),
                 parameters_before=_count(self.opened.model),
                 parameters_after=_count(again),
                 wall_s={name: round(seconds, 2) for name, seconds in self.wall_s.items()},
+                predicted_ms=self._predicted_ms(left),
+                target=None if self.latency_ms is None else self.recipe.target,
             )
             write_json(partial / STEP_RECORD_NAME, self._record(pruning))
         return pruning
+
+    def _predicted_ms(self, left: Shape) -> tuple[float, float] | None:
+        """Before and after, where latency is limited."""
+        if self.latency_ms is None:
+            return None
+        return self.latency_ms(self.shape, PRECISION), self.latency_ms(left, PRECISION)
 
     def _record(self, pruning: Pruning) -> StepRecord:
         recipe, splits = self.recipe, self.modality.splits

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
 from edgesmith.pipeline.artifacts import PARITY_ROWS, export_checked, logits_with_runtime
 from edgesmith.pipeline.built import bundle_model
 from edgesmith.pipeline.folder import appearing, check_is_free
+from edgesmith.pipeline.prediction import latency_model
 from edgesmith.pipeline.sensitivity import Calibration, open_calibration
 from edgesmith.recipe import PrecisionConfig, Recipe, UniformScheme
 from edgesmith.records import (
@@ -43,7 +45,7 @@ from edgesmith.records.plan import Activation, LayerKind, WeightDtype
 from edgesmith.report.quantization import quantization_page, sensitivity_page
 from edgesmith.report.units import megabytes, nats, percent, points
 from edgesmith.runtime.judge import Answers
-from edgesmith.search.precision import Choice, Limits, Trial, try_plans
+from edgesmith.search.precision import Choice, Latency, Limits, Trial, try_plans
 
 SENSITIVITY_NAME, QUANTIZATION_NAME = "sensitivity", "quantization"
 """Stems of what is left in the folder, as JSON and as Markdown."""
@@ -90,11 +92,13 @@ def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progr
     """Finds a precision for every layer, writes the file for one runtime, reads it back, and holds it against the limits.
 
     Args:
-        recipe: of it the model, the task, the metric, the data, the largest drop and the seed count.
+        recipe: of it the model, the task, the metric, the data, the largest drop, the largest latency on the target, which is
+            predicted, and the seed count.
         out: folder for the bundle and the report; must not exist, or be empty.
 
     Raises:
         BudgetError: no plan keeps the limits.
+        UnsupportedError: a latency is asked for, and none can be predicted on the target.
         RecipeError: `out` holds something.
         ExportError: the file does not compute what the model does, or does not hold the plan.
         ModelError, DataError, UnsupportedError: as `open_calibration`.
@@ -133,6 +137,7 @@ class _Run:
         self.max_drop = self.bench.recipe.budget.max_drop
         self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
         self.max_bytes = self.config.max_bytes or round(self.config.max_share * self.baseline)
+        self.latency = self._latency()
 
     def quantize(self, folder: Path, out: Path) -> Quantization:
         """Plans, writes and proves.
@@ -177,8 +182,11 @@ class _Run:
             trials=tuple(_told(trial, fixed) for trial in trials),
             max_trials=self.config.max_trials,
             macs=macs,
-            int8_macs=self.config.int8_macs,
+            int8_macs=self.config.int8_macs if self.config.uniform else self._int8_macs,
             static_macs=self.config.static_macs,
+            target=self.bench.recipe.target if self.latency else None,
+            fp32_predicted_ms=self.latency.fp32_ms if self.latency else None,
+            predicted_ms=self._predicted_ms(best.chosen),
             baseline_bytes=self.baseline,
             max_bytes=self.max_bytes,
             bytes=size,
@@ -213,13 +221,50 @@ class _Run:
         macs = self.calibration.macs
         limits = Limits(
             bytes=self.max_bytes - fixed,
-            int8_macs=self.config.int8_macs * macs,
+            int8_macs=self._int8_macs * macs,
             static_macs=self.config.static_macs * macs,
         )
         trials = try_plans(options, limits, self._loss, self.max_drop, self.config.max_trials)
         if not trials:
             raise BudgetError(self._impossible(options, fixed))
         return trials
+
+    def _latency(self) -> Latency | None:
+        """Predicted for the target, at the mean length of the validation rows; None where it is not limited.
+
+        Raises:
+            BudgetError: no precision is predicted to be fast enough.
+        """
+        recipe, lengths = self.bench.recipe, self.bench.validation_rows.lengths
+        limit_ms, shape = recipe.budget.max_latency_ms, self.bench.teacher_shape
+        if limit_ms is None:
+            return None
+        latency_ms = latency_model(recipe, round(sum(lengths) / len(lengths)))
+        found = Latency(
+            fp32_ms=latency_ms(shape, "fp32"), int8_ms=latency_ms(shape, "int8"), limit_ms=limit_ms
+        )
+        if found.least_share is None:
+            raise BudgetError(
+                f"no plan is predicted to answer in {limit_ms:g} ms on {recipe.target}: in FP32 {found.fp32_ms:.3g} ms, with "
+                f"every linear layer in INT8 {found.int8_ms:.3g} ms. Prune the model first, or type: --max-latency "
+                f"{ceil(100 * found.int8_ms) / 100:g}ms"
+            )
+        return found
+
+    @cached_property
+    def _linear_macs(self) -> float:
+        return sum(layer.macs for layer in self._measured.values())
+
+    @property
+    def _int8_macs(self) -> float:
+        """Least share of all MACs on INT8 inputs: what is asked for, or what the latency needs."""
+        share = self.latency.least_share if self.latency else None
+        return max(self.config.int8_macs, (share or 0.0) * self._linear_macs / self.calibration.macs)
+
+    def _predicted_ms(self, chosen: Mapping[str, Choice]) -> float | None:
+        if self.latency is None:
+            return None
+        return self.latency.at(sum(choice.int8_macs for choice in chosen.values()) / self._linear_macs)
 
     def _choices(self, name: str) -> list[Choice]:
         module, measured = self.calibration.layers[name], self._measured[name]
@@ -259,7 +304,7 @@ class _Run:
             for name in ("int8_macs", "static_macs")
         }
         return (
-            f"no plan takes at most {megabytes(self.max_bytes)} with {percent(self.config.int8_macs)} of the MACs on INT8 "
+            f"no plan takes at most {megabytes(self.max_bytes)} with {percent(self._int8_macs)} of the MACs on INT8 "
             f"inputs, {percent(self.config.static_macs)} on static ones. Each by itself, {self.runtime} reaches "
             f"{megabytes(least)}, {percent(reach['int8_macs'])} and {percent(reach['static_macs'])}. "
             f"Type: --size {least / self.baseline:.0%} or more, or smaller shares."

@@ -79,6 +79,7 @@ class Pruning:
         tokens: of the input that MACs are counted for.
         parameters_before, parameters_after: counted in the models' weights.
         wall_s: seconds of each stage.
+        predicted_ms: latency on `target` before and after, in FP32; None where it was not limited. Nothing was timed.
     """
 
     model: str
@@ -96,4 +97,6 @@ class Pruning:
     parameters_after: int
     wall_s: dict[str, float]
     notes: tuple[str, ...] = ()
+    predicted_ms: tuple[float, float] | None = None
+    target: str | None = None
     schema_version: int = 1

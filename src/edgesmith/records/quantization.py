@@ -92,6 +92,8 @@ class Quantization:
         max_bytes, bytes: allowed and reached, of weights and graph.
         sqnr_db: how near the file's logits are to those of the same plan in PyTorch; None where they are equal.
         wall_s: seconds of each stage.
+        fp32_predicted_ms, predicted_ms: latency on `target` in FP32 and under the plan; None where it was not limited. Nothing
+            was timed.
     """
 
     model: str
@@ -121,4 +123,7 @@ class Quantization:
     bytes: int
     sqnr_db: float | None
     wall_s: dict[str, float]
+    target: str | None = None
+    fp32_predicted_ms: float | None = None
+    predicted_ms: float | None = None
     schema_version: int = 1

@@ -15,7 +15,7 @@ from edgesmith.records.zoo import ZOO
 PIXELS = 224
 """Side of the images that all of them take, and that their accuracies are published for."""
 
-_DEIT = "arXiv:2012.12877, table 3, without distillation"
+_DEIT = "arXiv:2012.12877, without distillation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class VisionModel:
         shape: with a head of the 1,000 classes of ImageNet-1K.
         paper: where the architecture is described.
         top1: accuracy in % on ImageNet-1K's validation images; None where none is published for this shape.
-        source: paper and table of `top1`, or why there is none.
+        source: paper of `top1`, or why there is none.
         weights: hub id under which pretrained weights are published.
     """
 
@@ -87,7 +87,7 @@ _MODELS = (
         shape=_vit(384, patch=14, pooled=2),
         paper="arXiv:2304.07193",
         top1=81.1,
-        source="arXiv:2304.07193, table 4, a linear head on frozen features",
+        source="arXiv:2304.07193, a linear head on frozen features",
         weights="facebook/dinov2-small",
     ),
     VisionModel(
@@ -107,7 +107,7 @@ _MODELS = (
         shape=_vit(768),
         paper="arXiv:2010.11929",
         top1=None,
-        source="unknown: arXiv:2010.11929, table 5, has it at 384 pixels only",
+        source="unknown: arXiv:2010.11929 has it at 384 pixels only",
         weights="google/vit-base-patch16-224",
     ),
 )

@@ -69,6 +69,7 @@ def pruning_tables(pruning: Pruning) -> Iterator[Table]:
         rows=(
             _cost_row("parameters", pruning.parameters_before, pruning.parameters_after),
             _cost_row("MACs", pruning.macs_before, pruning.macs_after),
+            *_predicted_rows(pruning),
         ),
         notes=(
             f"MACs of the encoder at {pruning.tokens} tokens, every layer counted over all of them",
@@ -121,6 +122,13 @@ def _stage_row(stage: str, pruning: Pruning) -> tuple[str, ...]:
 def _kept_row(kept: KeptUnits) -> tuple[str, ...]:
     scales = NONE if kept.scales is None else f"{kept.scales[0]:.2f} to {kept.scales[1]:.2f}"
     return kept.name, f"{len(kept.indices):,} of {kept.units:,}", scales
+
+
+def _predicted_rows(pruning: Pruning) -> Iterator[tuple[str, ...]]:
+    if pruning.predicted_ms is not None:
+        before, after = pruning.predicted_ms
+        name = f"ms in FP32 on {pruning.target}, predicted"
+        yield name, f"{before:.2f}", f"{after:.2f}", percent(after / before)
 
 
 def _cost_row(name: str, before: int, after: int) -> tuple[str, ...]:

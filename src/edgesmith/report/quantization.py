@@ -106,12 +106,22 @@ def _result(found: Quantization) -> Table:
             ("weights and graph", megabytes(found.baseline_bytes), megabytes(found.bytes)),
             ("smaller", NONE, times(found.baseline_bytes / found.bytes)),
             ("logits against PyTorch", NONE, sqnr),
+            *_predicted(found),
         ),
         notes=(
             f"on {counted(found.validation_rows, 'validation row')}, through the runtime; with its 95 % interval",
             "the file was read back: every weight has the dtype, the scales and the inputs of the plan",
         ),
     )
+
+
+def _predicted(found: Quantization) -> Iterator[tuple[str, ...]]:
+    if found.fp32_predicted_ms is not None and found.predicted_ms is not None:
+        yield (
+            f"ms on {found.target}, predicted",
+            f"{found.fp32_predicted_ms:.2f}",
+            f"{found.predicted_ms:.2f}",
+        )
 
 
 def _plan(found: Quantization) -> Table:

@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+BISECTIONS = 10
+"""Of what a limit leaves: to a thousandth."""
+
 Floats = npt.NDArray[np.floating[Any]]
 Indices = npt.NDArray[np.int64]
 
@@ -74,6 +77,34 @@ def search_masks(groups: Sequence[Units], limits: Sequence[float]) -> list[Indic
     for (owner, _), number in zip(pools, taken, strict=True):
         np.add.at(counts, owner[:number], 1)
     return [np.sort(block.order[: count * block.size]) for block, count in zip(blocks, counts, strict=True)]
+
+
+def search_masks_within(
+    groups: Sequence[Units],
+    limits: Sequence[float],
+    is_inside: Callable[[list[Indices]], bool],
+) -> list[Indices]:
+    """As `search_masks`, and inside a limit that is no sum of units' costs, such as a latency.
+
+    What the limits leave beside `least_cost` is bisected until what stays is inside.
+
+    Args:
+        is_inside: asked of what stays in each group; the fewer units, the rather it is, and the fewest are.
+    """
+    found = search_masks(groups, limits)
+    if is_inside(found):
+        return found
+    least = np.asarray(least_cost(groups))
+    spare = np.subtract(limits, least)
+    found, low, high = search_masks(groups, least.tolist()), 0.0, 1.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        tried = search_masks(groups, (least + middle * spare).tolist())
+        if is_inside(tried):
+            found, low = tried, middle
+        else:
+            high = middle
+    return found
 
 
 def rearrange(fisher: Floats, kept: Indices) -> Indices:

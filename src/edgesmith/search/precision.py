@@ -109,6 +109,31 @@ def verify_precision(
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency:
+    """Milliseconds of a model whose linear layers are all in FP32, all in INT8, and at most.
+
+    What a layer saves is taken to be in proportion to its MACs.
+    """
+
+    fp32_ms: float
+    int8_ms: float
+    limit_ms: float
+
+    def at(self, share: float) -> float:
+        """With this share of the linear layers' MACs on INT8 inputs."""
+        return self.fp32_ms - share * (self.fp32_ms - self.int8_ms)
+
+    @property
+    def least_share(self) -> float | None:
+        """That keeps the limit; None where all of them do not."""
+        if self.fp32_ms <= self.limit_ms:
+            return 0.0
+        if self.int8_ms > self.limit_ms:
+            return None
+        return (self.fp32_ms - self.limit_ms) / (self.fp32_ms - self.int8_ms)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Limits:
     """What a plan must keep to; MACs are of all layers, for one input."""
 

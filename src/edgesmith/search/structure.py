@@ -140,7 +140,10 @@ def misses(candidate: Candidate, budget: Budget, overhead_bytes: int) -> list[st
             f"predicted {size / 1e6:.2f} MB with its tokenizer, over the limit of {budget.max_size_bytes / 1e6:.2f} MB"
         )
     if budget.max_latency_ms is not None and candidate.latency_ms > budget.max_latency_ms:
-        found.append(f"p50 {candidate.latency_ms:.2f} ms, over the limit of {budget.max_latency_ms:.2f} ms")
+        origin = "p50" if candidate.latency_is_measured else "predicted"
+        found.append(
+            f"{origin} {candidate.latency_ms:.2f} ms, over the limit of {budget.max_latency_ms:.2f} ms"
+        )
     return found
 
 

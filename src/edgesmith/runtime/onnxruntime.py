@@ -16,8 +16,8 @@ ARENA = "enable_cpu_mem_arena"
 FUSIONS = "graph_optimization_level"
 SPINNING = "session.intra_op.allow_spinning"
 ARM_BF16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
+# Attributes of `onnxruntime.SessionOptions` that a bundle may set; a name with a dot is a session config entry.
 ONNXRUNTIME_SETTINGS = (ARENA, FUSIONS, SPINNING, ARM_BF16)
-"""Attributes of `onnxruntime.SessionOptions`; a name with a dot is a session config entry."""
 
 
 class OnnxRuntimeSession:

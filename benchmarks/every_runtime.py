@@ -1,25 +1,27 @@
 """One model on every runtime that runs here: size, load time, latency by length, and how near its answers are to PyTorch's.
 
-    python benchmarks/every_runtime.py RUN [folder]
+    python benchmarks/every_runtime.py RUN [minilm] [compressed] [mobilebert] [dinov2] [--folder FOLDER]
 
 RUN is a finished run of `benchmarks/sst2.py`: its teacher, MiniLM-L6, and its student are two of the four models; the others
-are a MobileBERT of random weights and DINOv2-small at 224 pixels, which is looked for in ../shared/models, or where
-DINOV2 says. SST-2's dev rows are looked for in ../shared/data/glue/SST-2, or where SST2_DATA says, ImageNet's sample in
-../shared/data/imagenet_sample, or where IMAGENET_SAMPLE says. Files stay in the folder, so that a second call only times
-them. Writes results/every_runtime.md.
+are the zoo's MobileBERT with random weights and DINOv2-small at 224 pixels, which is looked for in ../shared/models, or
+where DINOV2 says. SST-2's dev rows are looked for in ../shared/data/glue/SST-2, or where SST2_DATA says, ImageNet's sample
+in ../shared/data/imagenet_sample, or where IMAGENET_SAMPLE says. Files, and what was measured of them, stay in the folder
+(runs/every_runtime): a second call goes on where the first was stopped. Writes results/every_runtime.md.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -41,16 +43,24 @@ from edgesmith.errors import EdgesmithError
 from edgesmith.export import exporter
 from edgesmith.export.onnx_graph import quiet
 from edgesmith.measure.latency import time_interleaved
-from edgesmith.measure.parity import Parity, check_parity
+from edgesmith.measure.parity import check_parity
 from edgesmith.measure.size import model_bytes
 from edgesmith.models import load_classifier, to_compact_vit
 from edgesmith.models.coupling import to_prunable
 from edgesmith.models.device import prepare_torch
 from edgesmith.models.vision import fit_image_size
 from edgesmith.models.zoo import build_zoo_model
-from edgesmith.records import RUNTIME_NAMES, describe_environment, find_zoo_model, write_text
+from edgesmith.records import (
+    DISTRIBUTION_OF,
+    RUNTIME_NAMES,
+    describe_environment,
+    find_zoo_model,
+    from_dict,
+    write_json,
+    write_text,
+)
 from edgesmith.report.progress import RichProgress
-from edgesmith.runtime.predictor import open_session
+from edgesmith.runtime.predictor import Session, open_session
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -86,14 +96,16 @@ class Subject:
     note: str
 
 
-def read_subjects(run: Path) -> list[Subject]:
-    student = next((run / "03-prune").glob("*/model"))
-    teacher = next((run / "00-finetune").glob("*/model"))
-    found = [_text("MiniLM-L6 on SST-2", teacher), _text("compressed on SST-2", student)]
-    mobilebert = build_zoo_model(find_zoo_model("mobilebert"))
-    reader = load_classifier(str(teacher)).tokenizer
-    found.append(_texts("MobileBERT", mobilebert, reader, rows=32, note="random weights"))
-    return [*found, _image()]
+def _teacher(run: Path) -> Path:
+    return next((run / "00-finetune").glob("*/model"))
+
+
+def _mobilebert(run: Path) -> Subject:
+    model, reader = (
+        build_zoo_model(find_zoo_model("mobilebert")),
+        load_classifier(str(_teacher(run))).tokenizer,
+    )
+    return _texts("MobileBERT", model, reader, rows=32, note="random weights")
 
 
 def _text(name: str, folder: Path) -> Subject:
@@ -121,7 +133,7 @@ def _feeds(ids: Sequence[int]) -> Feeds:
     return {"input_ids": row, "attention_mask": np.ones_like(row)}
 
 
-def _image() -> Subject:
+def _dinov2(_: Path) -> Subject:
     torch.manual_seed(0)
     config = AutoConfig.from_pretrained(DINOV2, num_labels=10, attn_implementation="eager")
     model = AutoModelForImageClassification.from_pretrained(DINOV2, config=config, dtype=torch.float32).eval()
@@ -139,6 +151,14 @@ def _pixels(path: Path) -> NDArray[np.float32]:
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixels = (np.asarray(image) / 255 - mean) / std
     return pixels.transpose(2, 0, 1)[None].astype(np.float32)
+
+
+SUBJECTS: dict[str, Callable[[Path], Subject]] = {
+    "minilm": lambda run: _text("MiniLM-L6 on SST-2", _teacher(run)),
+    "compressed": lambda run: _text("compressed on SST-2", next((run / "03-prune").glob("*/model"))),
+    "mobilebert": _mobilebert,
+    "dinov2": _dinov2,
+}
 
 
 # ---- files
@@ -216,35 +236,107 @@ def _forget_shapes(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Figures:
+    """Of one file.
+
+    Attributes:
+        cosine: of all logits of all rows, as one vector, to PyTorch's. That of a row of two logits would be 1 or -1.
+        difference: the largest of a logit, as a part of the largest logit.
+        agreement: rows with PyTorch's label, of all.
+    """
+
     bytes: int
     load_ms: float
-    parity: Parity
-    p50_ms: Mapping[int, float]
+    cosine: float
+    difference: float
+    agreement: float
 
 
-def measure(subject: Subject, files: Mapping[str, tuple[str, Path]], progress: RichProgress) -> tuple[dict[str, Figures], float]:  # fmt: skip
-    """The figures of every file, timed in turns, and the least share of a core that the timing had."""
-    sessions = {name: open_session(runtime, path, threads=1) for name, (runtime, path) in files.items()}
-    p50: dict[str, dict[int, float]] = {name: {} for name in files}
-    shares = []
-    for length, inputs in subject.timed.items():
-        progress.start(f"{subject.name}, {length}", ROUNDS + 2)
-        timed = time_interleaved(
-            {name: session.run for name, session in sessions.items()},
-            dict.fromkeys(sessions, inputs),
-            rounds=ROUNDS, threads=1, mean_tokens={}, after_round=progress.advance,
-        )  # fmt: skip
-        progress.finish()
-        shares.append(timed.cpu_share)
-        for name, sample in timed.samples.items():
-            p50[name][length] = sample.p50
-    reference = _reference(subject)
-    found = {}
-    for name, (runtime, path) in files.items():
-        answers = np.concatenate([sessions[name].run(row) for row in subject.rows])
-        parity = check_parity(reference, answers, tolerance=np.inf, name=name)
-        found[name] = Figures(model_bytes(path), _load_ms(runtime, path), parity, p50[name])
-    return found, min(shares)
+@dataclass(frozen=True)
+class Timing:
+    """Of all files on inputs of one length.
+
+    Attributes:
+        p50_ms: by the file's name.
+        cpu_share: of a core that the timing had.
+    """
+
+    p50_ms: dict[str, float]
+    cpu_share: float
+
+
+Cell = TypeVar("Cell", Figures, Timing)
+
+
+def _cell(path: Path, kind: type[Cell], files: Sequence[Path], measure: Callable[[], Cell]) -> Cell:
+    """What was measured of the same files on this machine before; else it is measured, and written down."""
+    state = [describe_environment(()).processor, ROUNDS, *(file.stat().st_mtime_ns for file in files)]
+    if path.exists() and (held := json.loads(path.read_text(encoding="utf-8")))["of"] == state:
+        return from_dict(kind, held["found"])
+    found = measure()
+    write_json(path, {"of": state, "found": found})
+    return found
+
+
+def measure(
+    subject: Subject, files: Mapping[str, tuple[str, Path]], folder: Path, progress: RichProgress
+) -> tuple[dict[str, Figures], dict[int, Timing]]:
+    """The figures of every file, and by length those that were timed in turns."""
+    paths, sessions = [path for _, path in files.values()], _Sessions(files)
+    timings = {
+        length: _cell(
+            folder / f"p50-{length}.json",
+            Timing,
+            paths,
+            lambda length=length: _time(subject, length, sessions, progress),
+        )
+        for length in subject.timed
+    }
+    figures = {
+        name: _cell(
+            path.with_name("figures.json"),
+            Figures,
+            [path],
+            lambda name=name: _figures(subject, name, sessions),
+        )
+        for name, (_, path) in files.items()
+    }
+    return figures, timings
+
+
+class _Sessions:
+    """Of all files, opened when the first is asked for."""
+
+    def __init__(self, files: Mapping[str, tuple[str, Path]]) -> None:
+        self.files = files
+
+    @cached_property
+    def opened(self) -> dict[str, Session]:
+        return {name: open_session(runtime, path, threads=1) for name, (runtime, path) in self.files.items()}
+
+
+def _time(subject: Subject, length: int, sessions: _Sessions, progress: RichProgress) -> Timing:
+    progress.start(f"{subject.name}, {length}", ROUNDS + 2)
+    timed = time_interleaved(
+        {name: session.run for name, session in sessions.opened.items()},
+        dict.fromkeys(sessions.opened, subject.timed[length]),
+        rounds=ROUNDS, threads=1, mean_tokens={}, after_round=progress.advance,
+    )  # fmt: skip
+    progress.finish()
+    return Timing({name: sample.p50 for name, sample in timed.samples.items()}, timed.cpu_share)
+
+
+def _figures(subject: Subject, name: str, sessions: _Sessions) -> Figures:
+    wanted = _reference(subject)
+    found = np.concatenate([sessions.opened[name].run(row) for row in subject.rows])
+    parity = check_parity(wanted, found, tolerance=np.inf, name=name)
+    together = check_parity(wanted.reshape(1, -1), found.reshape(1, -1), tolerance=np.inf, name=name)
+    return Figures(
+        bytes=model_bytes(sessions.files[name][1]),
+        load_ms=_load_ms(*sessions.files[name]),
+        cosine=together.min_cosine,
+        difference=parity.max_abs_error / float(np.abs(wanted).max()),
+        agreement=parity.label_agreement,
+    )
 
 
 @torch.inference_mode()
@@ -263,53 +355,68 @@ def _load_ms(runtime: str, path: Path) -> float:
     return 1e3 * median(seconds)
 
 
-def table(subject: Subject, found: Mapping[str, Figures], refused: Mapping[str, str], share: float) -> list[str]:  # fmt: skip
-    lengths = list(subject.timed)
+def table(
+    subject: Subject,
+    figures: Mapping[str, Figures],
+    timings: Mapping[int, Timing],
+    refused: Mapping[str, str],
+) -> list[str]:
     unit = "pixels" if "pixel_values" in subject.rows[0] else "tokens"
+    times = " | ".join(f"p50 at {length} {unit}, ms" for length in timings)
     lines = [
         f"## {subject.name}" + (f" ({subject.note})" if subject.note else ""),
         "",
-        "| file | MB | load, ms | " + " | ".join(f"p50 at {length} {unit}, ms" for length in lengths)
-        + " | cosine, worst row | largest difference | same label |",
-        "| --- |" + " ---: |" * (len(lengths) + 5),
-    ]  # fmt: skip
-    for name, one in found.items():
-        times = " | ".join(f"{one.p50_ms[length]:.2f}" for length in lengths)
+        f"| file | MB | load, ms | {times} | cosine of all logits | largest difference / largest logit | same label |",
+        "| --- |" + " ---: |" * (len(timings) + 5),
+    ]
+    for name, one in figures.items():
+        times = " | ".join(f"{timing.p50_ms[name]:.2f}" for timing in timings.values())
         lines.append(
-            f"| {name} | {one.bytes / 1e6:.2f} | {one.load_ms:.0f} | {times} | {one.parity.min_cosine:.5f} | "
-            f"{one.parity.max_abs_error:.2g} | {one.parity.label_agreement:.2%} |"
+            f"| {name} | {one.bytes / 1e6:.2f} | {one.load_ms:.0f} | {times} | {one.cosine:.6f} | {one.difference:.2g} | "
+            f"{one.agreement:.2%} |"
         )
-    lines += [f"| {name} | {why} |" + " |" * (len(lengths) + 4) for name, why in refused.items()]
-    n = len(next(iter(subject.timed.values())))
-    lines += ["", f"{n} inputs x {ROUNDS} rounds for each length; agreement over {len(subject.rows):,} rows; {share:.1%} of a core."]  # fmt: skip
-    if PLAIN in found:
+    lines += [f"| {name} | {why} |" + " |" * (len(timings) + 4) for name, why in refused.items()]
+    n, share = len(next(iter(subject.timed.values()))), min(timing.cpu_share for timing in timings.values())
+    lines += ["", f"{n} inputs x {ROUNDS} rounds for each length; logits of {len(subject.rows):,} rows; {share:.1%} of a core."]  # fmt: skip
+    if PLAIN in figures:
         ratios = (
-            f"{found[PLAIN].p50_ms[length] / found['onnxruntime INT8'].p50_ms[length]:.2f} at {length}"
-            for length in lengths
+            f"{timing.p50_ms[PLAIN] / timing.p50_ms['onnxruntime INT8']:.2f} at {length}"
+            for length, timing in timings.items()
         )
         lines.append(f"{PLAIN} over onnxruntime INT8: {', '.join(ratios)}.")
     return lines
 
 
-def main(run: Path, folder: Path) -> None:
+def main(run: Path, names: Sequence[str], folder: Path) -> None:
     prepare_torch(1)
-    libraries = ("torch", "transformers", "onnxruntime", "ai-edge-litert", "openvino")
+    libraries = ("torch", "transformers", *DISTRIBUTION_OF.values())
     lines = [
         *header("Every runtime that runs here", describe_environment(libraries)),
         "Made by `python benchmarks/every_runtime.py`. One thread, batch 1; files of one model are timed in turns. INT8 is every weight "
-        "matrix per channel, inputs quantized as they arrive. Parity is to the model in PyTorch, FP32.",
+        "matrix per channel, inputs quantized as they arrive. Cosine, difference and label are to the logits of the model in PyTorch, "
+        "FP32; the cosine is of the logits of all rows as one vector.",
     ]  # fmt: skip
     with RichProgress(Console(stderr=True)) as progress:
-        for subject in read_subjects(run):
+        for name in names:
+            subject = SUBJECTS[name](run)
             progress.step(subject.name)
-            files, refused = export_all(subject, folder / subject.name.split()[0].lower())
-            found, share = measure(subject, files, progress)
-            lines += ["", *table(subject, found, refused, share)]
+            files, refused = export_all(subject, folder / name)
+            figures, timings = measure(subject, files, folder / name, progress)
+            lines += ["", *table(subject, figures, timings, refused)]
     write_text(ROOT / "results" / "every_runtime.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        raise SystemExit(__doc__)
-    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else ROOT / "runs" / "every_runtime")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument(
+        "models", nargs="*", metavar="model", help=f"of {', '.join(SUBJECTS)}; all if left out"
+    )
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "every_runtime")
+    options = parser.parse_args()
+    if unknown := set(options.models) - set(SUBJECTS):
+        parser.error(f"unknown model {', '.join(sorted(unknown))}; allowed: {', '.join(SUBJECTS)}")
+    main(options.run, options.models or list(SUBJECTS), options.folder)

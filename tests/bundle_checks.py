@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,11 +15,30 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from fixtures_text import CHILD_ENVIRONMENT
 
 from edgesmith.errors import BundleError
 from edgesmith.runtime import load_bundle, open_bundle
 
 THREADS, CALLS = 4, 5
+
+NOBODY = 65534
+"""An account that owns nothing."""
+
+_AS_NOBODY = f"""
+import os, pickle, sys
+from edgesmith.runtime import load_bundle
+first, moved = sys.argv[1:]
+inputs = pickle.load(sys.stdin.buffer)
+with load_bundle(first) as predictor:  # reads of Python and the runtime what the other account may not be able to reach
+    expected = predictor.predict(inputs)
+os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
+try:
+    open(os.path.join(moved, "new"), "w")
+except PermissionError:
+    with load_bundle(moved) as predictor:
+        print(os.getuid(), predictor.predict(inputs) == expected)
+"""
 
 
 def link_packages(folder: Path, names: Sequence[str]) -> Path:
@@ -82,3 +104,21 @@ def check_moved_and_read_only(bundle: Path, scratch: Path, inputs: Any) -> None:
     finally:
         moved.chmod(0o755)
     assert {path: path.read_bytes() for path in moved.rglob("*") if path.is_file()} == before
+
+
+def check_second_account(bundle: Path, inputs: Sequence[str | bytes]) -> None:
+    """A moved bundle answers an account that neither owns it nor may write there; skips a test that root does not run."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("only root may take another account's place")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other accounts
+        moved = Path(shutil.copytree(bundle, Path(folder, "bundle")))
+        for path in moved.rglob("*"):
+            path.chmod(0o444)
+        moved.chmod(0o555), Path(folder).chmod(0o755)
+        done = subprocess.run(
+            [sys.executable, "-c", _AS_NOBODY, bundle, moved],
+            input=pickle.dumps(list(inputs)),
+            capture_output=True,
+            env=CHILD_ENVIRONMENT,
+        )
+    assert (done.stdout.decode().split(), done.returncode) == ([str(NOBODY), "True"], 0), done.stderr.decode()

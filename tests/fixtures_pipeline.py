@@ -45,6 +45,7 @@ STEPS = (
     "03-prune/tiny",
     "04-quantize/tiny",
     "05-export/tiny-onnxruntime",
+    "05-settings",
     "05-export/baseline-onnxruntime",
     "06-validate",
 )

@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from bundle_checks import check_every_file, check_moved_and_read_only, check_threads
+from bundle_checks import (
+    check_every_file,
+    check_moved_and_read_only,
+    check_second_account,
+    check_threads,
+)
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_dinov2, tiny_vit
 from fixtures_models import (
     POSITIONS,
@@ -197,6 +202,10 @@ def test_a_bundle_answers_as_pytorch_does(bundle: Path, student, tmp_path: Path)
     assert [json.loads(line) for line in done.stdout.splitlines()] == [vars(answer) for answer in answers]
     check_every_file(bundle, tmp_path)
     check_moved_and_read_only(bundle, tmp_path, TEXTS)
+
+
+def test_another_account_may_use_a_bundle(bundle: Path) -> None:
+    check_second_account(bundle, TEXTS)
 
 
 class _Inverts(nn.Module):

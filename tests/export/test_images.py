@@ -14,6 +14,7 @@ import pytest
 from bundle_checks import (
     check_every_file,
     check_moved_and_read_only,
+    check_second_account,
     check_threads,
     link_packages,
     run_alone,
@@ -226,6 +227,13 @@ def test_a_bundle_answers_images_in_batches_from_threads_and_elsewhere(
         check_threads(predictor.predict, images)
     check_every_file(bundle, tmp_path)
     check_moved_and_read_only(bundle, tmp_path, images)
+
+
+@pytest.mark.parametrize("fixture", ["bundle", "bundle_for_openvino", "bundle_for_litert"])
+def test_another_account_may_use_a_bundle(
+    fixture: str, images: list[str], request: pytest.FixtureRequest
+) -> None:
+    check_second_account(request.getfixturevalue(fixture), [Path(name).read_bytes() for name in images])
 
 
 def test_run_py_says_what_is_wrong(bundle: Path, images: list[str], tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_steps_are_those_of_texts(run: FinishedRun) -> None:
             "02-distill/1-layers",
             "03-prune/tiny",
         ),
-        *("04-quantize/tiny", "05-export/tiny-onnxruntime"),
+        *("04-quantize/tiny", "05-export/tiny-onnxruntime", "05-settings"),
         *("05-export/baseline-onnxruntime", "06-validate"),
     ]
 

@@ -71,7 +71,7 @@ def check_resumes(finished: FinishedRun, run: Path, lost: tuple[str, ...]) -> Li
 def test_a_run_killed_in_the_midst_of_training_goes_on_from_its_checkpoint(
     copied: Path, finished: FinishedRun, tmp_path: Path
 ) -> None:
-    lost = ("03-prune/tiny", "04-quantize/tiny", "05-export/tiny-onnxruntime", "06-validate")
+    lost = ("03-prune/tiny", "04-quantize/tiny", "05-export/tiny-onnxruntime", "05-settings", "06-validate")
     forget(copied, lost)
     process = start(finished.recipe, copied, tmp_path)
     state = "checkpoints/checkpoint-*/trainer_state.json"
@@ -83,7 +83,7 @@ def test_a_run_killed_in_the_midst_of_training_goes_on_from_its_checkpoint(
 
 
 def test_ctrl_c_ends_with_130_and_one_line(copied: Path, finished: FinishedRun, tmp_path: Path) -> None:
-    lost = ("04-quantize/tiny", "05-export/tiny-onnxruntime", "06-validate")
+    lost = ("04-quantize/tiny", "05-export/tiny-onnxruntime", "05-settings", "06-validate")
     forget(copied, lost)
     process = start(finished.recipe, copied, tmp_path)
     said = stop_when(process, partial_of(copied, lost[0]), "key.txt", signal.SIGINT)

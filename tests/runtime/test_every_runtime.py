@@ -8,7 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundle_checks import check_every_file, check_moved_and_read_only, check_threads
+from bundle_checks import (
+    check_every_file,
+    check_moved_and_read_only,
+    check_second_account,
+    check_threads,
+)
 from fixtures_text import CHILD_ENVIRONMENT, UNICODE_TEXTS, write_question_bundle
 
 from edgesmith.errors import BundleError
@@ -47,6 +52,10 @@ def test_a_flipped_bit_in_any_file_is_refused(bundle: Path, tmp_path: Path) -> N
 
 def test_another_folder_without_permission_to_write_is_enough(bundle: Path, tmp_path: Path) -> None:
     check_moved_and_read_only(bundle, tmp_path, UNICODE_TEXTS)
+
+
+def test_another_account_may_use_it(bundle: Path) -> None:
+    check_second_account(bundle, UNICODE_TEXTS)
 
 
 def test_neither_torch_nor_telemetry_is_loaded(bundle: Path) -> None:

@@ -31,6 +31,7 @@ _SESSION = (
     "edgesmith.records.runtimes",
     "edgesmith.runtime.bundle",
     "edgesmith.runtime.quiet",
+    "edgesmith.runtime.settings",
     "edgesmith.runtime.text",
     *sorted({session.__module__ for session in SESSIONS.values()}),
     "edgesmith.runtime.predictor",

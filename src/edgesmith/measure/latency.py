@@ -16,6 +16,8 @@ from edgesmith.records import Latencies, LatencySample
 
 NS_PER_MS = 1e6
 
+Milliseconds = NDArray[np.float64]
+
 
 def time_interleaved(
     runs: Mapping[str, Callable[[Any], object]],
@@ -24,12 +26,40 @@ def time_interleaved(
     rounds: int,
     threads: int,
     mean_tokens: Mapping[str, float],
+    **options: Any,
+) -> Latencies:
+    """Percentiles of artifacts that `time_passes` times side by side.
+
+    Args:
+        runs, inputs, rounds, options: of `time_passes`.
+        threads: what the artifacts were opened with; recorded, not set.
+        mean_tokens: artifact name -> mean input length as its own tokenizer counts; recorded.
+
+    Raises:
+        MeasureError: as `time_passes`.
+    """
+    elapsed, cpu_share = time_passes(runs, inputs, rounds=rounds, **options)
+    return Latencies(
+        samples={name: _sample(values) for name, values in elapsed.items()},
+        rounds=rounds,
+        inputs=next(iter(elapsed.values())).shape[1],
+        threads=threads,
+        mean_tokens=dict(mean_tokens),
+        cpu_share=cpu_share,
+    )
+
+
+def time_passes(
+    runs: Mapping[str, Callable[[Any], object]],
+    inputs: Mapping[str, Sequence[Any]],
+    *,
+    rounds: int,
     warmup: int = 2,
     seed: int = 0,
     after_round: Callable[[int], None] = lambda _: None,
     clock: Callable[[], int] = time.perf_counter_ns,
     cpu_clock: Callable[[], int] = time.process_time_ns,
-) -> Latencies:
+) -> tuple[dict[str, Milliseconds], float]:
     """Times artifacts side by side, so that a machine that slows down slows them all.
 
     In every round the artifacts take turns in a freshly shuffled order, each with one pass over all inputs: what is timed is
@@ -41,13 +71,14 @@ def time_interleaved(
         runs: artifact name -> call that answers one encoded input and returns when the answer is there.
         inputs: artifact name -> its encoded inputs; index i is the same text for every artifact.
         rounds: timed passes of each artifact over the inputs.
-        threads: what the artifacts were opened with; recorded, not set.
-        mean_tokens: artifact name -> mean input length as its own tokenizer counts; recorded.
         warmup: rounds that are not timed.
         seed: of the order of turns.
         after_round: told, between turns, how many rounds are done, those of the warm-up included.
         clock: nanoseconds, monotonic.
         cpu_clock: nanoseconds that this process computed; what is missing, other programs had.
+
+    Returns:
+        Artifact name -> (rounds, inputs) in milliseconds, and `Latencies.cpu_share`.
 
     Raises:
         MeasureError: no artifact, no input, no round, or artifacts that do not have the same inputs.
@@ -65,14 +96,8 @@ def time_interleaved(
             run(value)
             elapsed[name][turn, index] = clock() - start
         wall, cpu = clock() - begin, cpu_clock() - cpu_begin
-    return Latencies(
-        samples={name: _sample(values) for name, values in elapsed.items()},
-        rounds=rounds,
-        inputs=n,
-        threads=threads,
-        mean_tokens=dict(mean_tokens),
-        cpu_share=min(1.0, cpu / max(1, wall)),
-    )
+    elapsed_ms = {name: values / NS_PER_MS for name, values in elapsed.items()}
+    return elapsed_ms, min(1.0, cpu / max(1, wall))
 
 
 def _input_count(runs: Mapping[str, object], inputs: Mapping[str, Sequence[Any]], rounds: int) -> int:
@@ -117,7 +142,7 @@ def gc_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _sample(elapsed_ns: NDArray[np.int64]) -> LatencySample:
+def _sample(elapsed_ms: Milliseconds) -> LatencySample:
     """Percentiles over all observations, shape (rounds, inputs)."""
-    p50, p90, p99 = np.percentile(elapsed_ns / NS_PER_MS, [50, 90, 99])
-    return LatencySample(p50=float(p50), p90=float(p90), p99=float(p99), n=elapsed_ns.size)
+    p50, p90, p99 = np.percentile(elapsed_ms, [50, 90, 99])
+    return LatencySample(p50=float(p50), p90=float(p90), p99=float(p99), n=elapsed_ms.size)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgesmith.measure.latency import NS_PER_MS, gc_paused
+from edgesmith.measure.latency import NS_PER_MS, Milliseconds, gc_paused
 
 NS_PER_S = 10**9
 
@@ -29,7 +29,6 @@ Renew = Callable[[], object]
 
 Clock = Callable[[], int]
 Nanoseconds = NDArray[np.int64]
-Milliseconds = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

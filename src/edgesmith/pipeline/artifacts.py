@@ -23,6 +23,7 @@ from edgesmith.records import Plan, graph_files, model_files, read_json
 from edgesmith.report.load import plan_name
 from edgesmith.runtime.judge import Answers
 from edgesmith.runtime.predictor import open_session
+from edgesmith.runtime.settings import Settings
 from edgesmith.runtime.windows import padded
 from edgesmith.search.groups import GroupLoss, longest_quarter
 
@@ -95,17 +96,30 @@ def export_baseline(bench: Workbench, runtime: str, folder: Path) -> StepResult:
 
 
 def answer_with_runtime(
-    bench: Workbench, runtime: str, model: Path, rows: EncodedRows, title: str
+    bench: Workbench,
+    runtime: str,
+    model: Path,
+    rows: EncodedRows,
+    title: str,
+    *,
+    settings: Settings | None = None,
 ) -> Answers:
     """(N,) from a runtime's file."""
-    return rows.answers(logits_with_runtime(bench, runtime, model, rows, title), bench.judge)
+    logits = logits_with_runtime(bench, runtime, model, rows, title, settings=settings)
+    return rows.answers(logits, bench.judge)
 
 
 def logits_with_runtime(
-    bench: Workbench, runtime: str, model: Path, rows: EncodedRows, title: str
+    bench: Workbench,
+    runtime: str,
+    model: Path,
+    rows: EncodedRows,
+    title: str,
+    *,
+    settings: Settings | None = None,
 ) -> NDArray[np.float32]:
     """(N, labels), or (N, longest, labels) of tokens, from a runtime's file, one row at a time, as the device does."""
-    session = open_session(runtime, model, threads=bench.recipe.validate.threads)
+    session = open_session(runtime, model, threads=bench.recipe.validate.threads, settings=settings)
     logits = []
     bench.progress.start(title, len(rows))
     for row in range(len(rows)):

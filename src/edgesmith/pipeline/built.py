@@ -14,6 +14,7 @@ from edgesmith.pipeline.bench import Workbench
 from edgesmith.pipeline.runs import digest
 from edgesmith.records import Candidate, Plan, StepRecord, TensorSpec, from_dict, model_files, read_json
 from edgesmith.report.load import plan_name
+from edgesmith.runtime.settings import THREADS_SETTING, Settings
 from edgesmith.search.groups import GroupLoss
 from edgesmith.search.structure import cost
 
@@ -93,7 +94,15 @@ def explain(candidates: Sequence[Candidate], built: Sequence[Built], best: Built
     return rows
 
 
-def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: Path) -> None:
+def bundle_candidate(
+    bench: Workbench,
+    built: Built,
+    runtime: str,
+    destination: Path,
+    *,
+    settings: Settings,
+    metrics: Mapping[str, float],
+) -> None:
     """Writes the folder that goes on the device, in place of an older one."""
     export, folder = built.exports[runtime]
     facts, model = export.facts, exporter(runtime).MODEL_NAME
@@ -106,7 +115,8 @@ def bundle_candidate(bench: Workbench, built: Built, runtime: str, destination: 
         inputs=[from_dict(TensorSpec, spec) for spec in facts["inputs"]],
         outputs=[from_dict(TensorSpec, spec) for spec in facts["outputs"]],
         plan=read_json(Plan, built.plans / plan_name(runtime)),
-        metrics={f"validation_{bench.judge.metric}": facts["quality"], "validation_drop": facts["drop"]},
+        metrics=metrics,
+        settings=settings,
         provenance={"export_key": export.key},
     )
 
@@ -123,6 +133,7 @@ def bundle_model(
     plan: Plan,
     metrics: Mapping[str, float],
     provenance: Mapping[str, str],
+    settings: Settings | None = None,
 ) -> None:
     """Writes a bundle around a runtime's file.
 
@@ -130,6 +141,7 @@ def bundle_model(
         files: name -> content of what reads inputs.
         inputs, outputs, plan, metrics: as in `edgesmith.records.Manifest`.
         provenance: beside the origin of model and data.
+        settings: of the session, beside its threads.
     """
     recipe = bench.recipe
     write_bundle(
@@ -144,7 +156,7 @@ def bundle_model(
         max_length=bench.modality.max_length,
         preprocessing=bench.modality.preprocessing,
         plan=plan,
-        session={"intra_op_num_threads": recipe.validate.threads},
+        session={THREADS_SETTING: recipe.validate.threads, **(settings or {})},
         metrics=metrics,
         provenance={
             "edgesmith": __version__,

@@ -22,6 +22,7 @@ from edgesmith.pipeline.built import Built, best_of, bundle_candidate, explain
 from edgesmith.pipeline.general import teach_generally
 from edgesmith.pipeline.precision import quantize
 from edgesmith.pipeline.runs import LIBRARIES, RunFolder, StepResult, base_key, check_is_usable, locked
+from edgesmith.pipeline.setups import Setup, choose_setups, default_setup
 from edgesmith.pipeline.tasks import Opened, open_task
 from edgesmith.pipeline.validation import Artifact, validate
 from edgesmith.recipe import PruneConfig, Recipe
@@ -38,7 +39,7 @@ from edgesmith.report.load import HTML_NAME, MARKDOWN_NAME, RECIPE_NAME, VERDICT
 from edgesmith.report.write import write_report
 from edgesmith.search.structure import Effort, build_order, try_candidates
 from edgesmith.search.vocabulary import Gap
-from edgesmith.targets import load_target
+from edgesmith.targets import HOST, load_target
 
 BUNDLE_OVERHEAD_BYTES = 50_000
 """Manifest and run.py (42 kB for a student of two layers); the tokenizer is weighed as it is."""
@@ -328,7 +329,8 @@ class _Run:
     def _validate(self, best: Built) -> Verdict:
         """Writes the chosen candidate's bundles and holds them against the budget; the fastest that passes answers."""
         recipe, bench = self.recipe, self.bench
-        artifacts, parents = [], []
+        setups, parents = self._set_up(best)
+        artifacts = []
         for runtime in recipe.runtimes:
             baseline, path = self.step(
                 f"05-export/baseline-{runtime}",
@@ -337,16 +339,18 @@ class _Run:
                 parents=self.root,
             )
             bundle = self.out / "bundle" / runtime
-            bundle_candidate(bench, best, runtime, bundle)
+            setup, metric = setups[runtime], f"validation_{bench.judge.metric}"
+            metrics = {metric: setup.quality, "validation_drop": setup.drop}
+            bundle_candidate(bench, best, runtime, bundle, settings=setup.settings, metrics=metrics)
             export, _ = best.exports[runtime]
-            parents += [export, baseline]
+            parents.append(baseline)
             artifacts.append(
                 Artifact(
                     runtime=runtime,
                     bundle=bundle,
                     baseline=Baseline(runtime, path),
                     stored=export.facts["stored"],
-                    validation_drop=best.drop_on(runtime),
+                    validation_drop=setup.drop,
                 )
             )
         record, _ = self.step(
@@ -362,6 +366,22 @@ class _Run:
                 for artifact in artifacts
             ]
         )
+
+    def _set_up(self, best: Built) -> tuple[dict[str, Setup], list[StepRecord]]:
+        """How each runtime opens the chosen candidate, and the records that this follows from."""
+        recipe, exports = self.recipe, [record for record, _ in best.exports.values()]
+        if recipe.target != HOST:
+            return {runtime: default_setup(best, runtime) for runtime in recipe.runtimes}, exports
+        record, _ = self.step(
+            "05-settings",
+            partial(choose_setups, self.bench, best),
+            config={"validate": recipe.validate, "max_drop": recipe.budget.max_drop, "host": self.host},
+            parents=tuple(exports),
+        )
+        runtimes = record.facts["runtimes"]
+        return {runtime: from_dict(Setup, runtimes[runtime]["setup"]) for runtime in recipe.runtimes}, [
+            record
+        ]
 
     def _judge(self, artifact: Artifact, facts: dict[str, Any], wall_s: dict[str, float]) -> Verdict:
         """What was measured of one runtime's bundle, against the budget."""

@@ -33,6 +33,7 @@ from edgesmith.runtime.bundle import open_bundle
 from edgesmith.runtime.judge import Answers, Judge
 from edgesmith.runtime.load import load_bundle
 from edgesmith.runtime.predictor import open_session
+from edgesmith.runtime.settings import Settings
 
 EAGER = "eager"
 LOADS = 5
@@ -180,6 +181,8 @@ def _time(
 ) -> dict[str, Latencies]:
     """Artifact, FP32 and INT8 teacher on every runtime, and the teacher in PyTorch: same inputs, one interleaved run.
 
+    The artifact is opened with its bundle's settings, the teacher with the defaults.
+
     Args:
         rows: of the test split, as the teacher reads them.
         chosen: which of its examples are timed.
@@ -197,14 +200,16 @@ def _time(
     runs: dict[str, Callable[[Any], object]] = {EAGER: run_each(lambda inputs: bench.model(**inputs))}
     inputs: dict[str, list[Any]] = {EAGER: tensors}
     for artifact in artifacts:
-        files = {
-            "artifact": open_bundle(artifact.bundle).model_path,
-            "fp32": artifact.baseline.fp32,
-            "int8": artifact.baseline.int8,
+        bundle = open_bundle(artifact.bundle)
+        files: dict[str, tuple[Path, Settings]] = {
+            "artifact": (bundle.model_path, bundle.manifest.session),
+            "fp32": (artifact.baseline.fp32, {}),
+            "int8": (artifact.baseline.int8, {}),
         }
-        for name, file in files.items():
+        for name, (file, own) in files.items():
             key = f"{artifact.runtime}/{name}"
-            runs[key] = run_each(open_session(artifact.runtime, file, threads=settings.threads).run)
+            session = open_session(artifact.runtime, file, threads=settings.threads, settings=own)
+            runs[key] = run_each(session.run)
             inputs[key] = trimmed if name == "artifact" else whole
     lengths = rows.example_lengths
     bench.progress.say(f"timing on {len(chosen)} test inputs, {settings.rounds} interleaved rounds")

@@ -29,6 +29,10 @@ KINDS = {
     ),
     "quantize": ("Quantize", "Each layer's weights are rounded as far as its measured sensitivity allows."),
     "export": ("Export", "The model becomes a file of the device's runtime, which is read back and checked."),
+    "settings": (
+        "Choose settings",
+        "What the runtime is told when it opens the file, timed on validation rows.",
+    ),
     "baseline": ("Export", "The teacher becomes a file of the same runtime too, to be compared with."),
     "validate": ("Validate", "The finished bundle against the teacher, on rows that no decision has seen."),
 }

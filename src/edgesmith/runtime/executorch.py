@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgesmith.errors import BundleError, MissingExtraError
 from edgesmith.records.runtimes import NEEDED_BESIDE
 from edgesmith.runtime.quiet import silence
+from edgesmith.runtime.settings import Settings, own_settings
 
 EXECUTORCH = "executorch"
 METHOD = "forward"
@@ -44,17 +45,21 @@ class ExecuTorchSession:
     Args:
         model_path: the ``.pte`` file.
         threads: of the process's pool; they win over those in `settings`.
-        settings: what the artifact was measured with.
+        settings: what the artifact was measured with: none but the threads, since ExecuTorch's Python runtime has no others.
+
+    Attributes:
+        candidates: settings that may be faster than none.
 
     Raises:
-        BundleError: the program cannot be loaded, takes other inputs than a text or an image, or another session is open
-            with another number of threads.
+        BundleError: the program cannot be loaded, takes other inputs than a text or an image, another session is open with
+            another number of threads, or a setting is unknown.
         MissingExtraError: `executorch` or `torch` is not installed.
     """
 
-    def __init__(
-        self, model_path: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-    ) -> None:
+    candidates: ClassVar[tuple[Settings, ...]] = ()
+
+    def __init__(self, model_path: Path, *, threads: int = 1, settings: Settings | None = None) -> None:
+        own_settings(settings, known=())
         self._model_path, self._lock = model_path, threading.Lock()
         with _opening, silence() as heard:  # importing, resizing and loading print
             torch, runtime, pool = import_executorch()

@@ -5,16 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from edgesmith.errors import BundleError, MissingExtraError
+from edgesmith.runtime.settings import Settings, own_settings
 
 LENGTH = "length"
 IMAGE = "image"
 """The one signature of a model of images, which all have one shape."""
+
+UNCLUSTERED = "experimental_disable_delegate_clustering"
+LITERT_SETTINGS = (UNCLUSTERED,)
+"""Arguments of `ai_edge_litert`'s interpreter. ``experimental_default_delegate_latest_features`` is none of them: in
+2.3.0 it prints an error and changes nothing."""
 
 
 def signature_name(length: int) -> str:
@@ -28,20 +34,28 @@ class LiteRTSession:
     Args:
         model_path: the ``.tflite`` file.
         threads: of the interpreter; they win over those in `settings`.
-        settings: what the artifact was measured with.
+        settings: what the artifact was measured with: names of `LITERT_SETTINGS`.
+
+    Attributes:
+        candidates: settings that may be faster than none.
 
     Raises:
-        BundleError: the model cannot be loaded, or has neither length buckets nor the signature of images.
+        BundleError: the model cannot be loaded, has neither length buckets nor the signature of images, or a setting is
+            unknown.
         MissingExtraError: `ai-edge-litert` is not installed.
     """
 
-    def __init__(
-        self, model_path: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-    ) -> None:
-        interpreter = _import_interpreter()
+    candidates: ClassVar[tuple[Settings, ...]] = ({UNCLUSTERED: 1},)
+
+    def __init__(self, model_path: Path, *, threads: int = 1, settings: Settings | None = None) -> None:
+        own, interpreter = own_settings(settings, LITERT_SETTINGS), _import_interpreter()
         self._model_path = model_path
         try:
-            self._interpreter = interpreter(model_path=str(model_path), num_threads=threads)
+            self._interpreter = interpreter(
+                model_path=str(model_path),
+                num_threads=threads,
+                **{name: bool(value) for name, value in own.items()},
+            )
             signatures = self._interpreter.get_signature_list()
         except (RuntimeError, ValueError) as problem:
             raise BundleError(

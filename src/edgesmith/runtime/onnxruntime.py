@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.errors import BundleError, MissingExtraError, choose_from
+from edgesmith.errors import BundleError, MissingExtraError
+from edgesmith.runtime.settings import Settings, own_settings
 
+ARENA = "enable_cpu_mem_arena"
+FUSIONS = "graph_optimization_level"
+SPINNING = "session.intra_op.allow_spinning"
+ARM_BF16 = "mlas.enable_gemm_fastmath_arm64_bfloat16"
 # Attributes of `onnxruntime.SessionOptions` that a bundle may set; a name with a dot is a session config entry.
-SESSION_OPTIONS = ("inter_op_num_threads", "intra_op_num_threads")
+ONNXRUNTIME_SETTINGS = (ARENA, FUSIONS, SPINNING, ARM_BF16)
 
 
 class OnnxRuntimeSession:
@@ -21,21 +26,28 @@ class OnnxRuntimeSession:
     Args:
         model_path: the ``.onnx`` file.
         threads: intra-op threads; they win over those in `settings`.
-        settings: what the artifact was measured with: names of `SESSION_OPTIONS`, or session config entries
-            such as ``session.intra_op.allow_spinning``.
+        settings: what the artifact was measured with: names of `ONNXRUNTIME_SETTINGS`.
+
+    Attributes:
+        candidates: settings that may be faster than none.
 
     Raises:
         BundleError: the model cannot be loaded, or a setting is unknown.
         MissingExtraError: `onnxruntime` is not installed.
     """
 
-    def __init__(
-        self, model_path: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-    ) -> None:
+    candidates: ClassVar[tuple[Settings, ...]] = (
+        {SPINNING: 0},  # with one thread nothing spins
+        {ARENA: 0},
+        {FUSIONS: 2},  # all but those of layouts, which are for convolutions (ORT_ENABLE_EXTENDED)
+        {ARM_BF16: 1},  # on Arm processors that have it
+    )
+
+    def __init__(self, model_path: Path, *, threads: int = 1, settings: Settings | None = None) -> None:
         onnxruntime = import_onnxruntime()
         self._model_path = model_path
         self._errors = onnxruntime_errors(onnxruntime)
-        options = _session_options(onnxruntime, threads, settings or {})
+        options = _session_options(onnxruntime, threads, own_settings(settings, ONNXRUNTIME_SETTINGS))
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model_path), sess_options=options, providers=["CPUExecutionProvider"]
@@ -93,7 +105,7 @@ def onnxruntime_errors(onnxruntime: Any) -> tuple[type[Exception], ...]:
     )
 
 
-def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, int | str]) -> Any:
+def _session_options(onnxruntime: Any, threads: int, settings: Settings) -> Any:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = (
@@ -103,9 +115,9 @@ def _session_options(onnxruntime: Any, threads: int, settings: Mapping[str, int 
     for name, value in settings.items():
         if "." in name:
             options.add_session_config_entry(name, str(value))
-        elif name in SESSION_OPTIONS:
-            setattr(options, name, int(value))
+        elif name == FUSIONS:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel(int(value))
         else:
-            raise BundleError(choose_from("session setting", name, SESSION_OPTIONS))
+            setattr(options, name, bool(value))
     options.intra_op_num_threads = threads
     return options

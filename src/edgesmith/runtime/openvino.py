@@ -6,16 +6,18 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from edgesmith.errors import BundleError, MissingExtraError, choose_from
+from edgesmith.errors import BundleError, MissingExtraError
+from edgesmith.runtime.settings import Settings, own_settings
 
-# OpenVINO's own properties that a bundle may set, beside the number of threads.
-OPENVINO_SETTINGS = ("DYNAMIC_QUANTIZATION_GROUP_SIZE", "ENABLE_CPU_PINNING", "INFERENCE_PRECISION_HINT")
-THREADS_SETTING = "intra_op_num_threads"
+PINNING = "ENABLE_CPU_PINNING"
+PRECISION = "INFERENCE_PRECISION_HINT"
+OPENVINO_SETTINGS = ("DYNAMIC_QUANTIZATION_GROUP_SIZE", PINNING, PRECISION)
+"""OpenVINO's own properties."""
 
 
 class OpenVINOSession:
@@ -30,6 +32,7 @@ class OpenVINOSession:
         settings: what the artifact was measured with: names of `OPENVINO_SETTINGS`.
 
     Attributes:
+        candidates: settings that may be faster than none.
         compiled: OpenVINO's own model, which tells its properties and kernels.
 
     Raises:
@@ -37,12 +40,16 @@ class OpenVINOSession:
         MissingExtraError: `openvino` is not installed.
     """
 
-    def __init__(
-        self, model_path: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-    ) -> None:
+    candidates: ClassVar[tuple[Settings, ...]] = (
+        {PRECISION: "bf16"},
+        {PRECISION: "f16"},
+        {PINNING: "NO"},  # where other programs compute on the CPU that it would be pinned to
+    )
+
+    def __init__(self, model_path: Path, *, threads: int = 1, settings: Settings | None = None) -> None:
         openvino = import_openvino()
         self._model_path = model_path
-        properties = _properties(threads, settings or {})
+        properties = _properties(threads, own_settings(settings, OPENVINO_SETTINGS))
         try:
             self.compiled: Any = openvino.Core().compile_model(str(model_path), "CPU", properties)
             self._request = self.compiled.create_infer_request()
@@ -108,16 +115,11 @@ def one_line(problem: RuntimeError) -> str:
     return " ".join(str(problem).split())
 
 
-def _properties(threads: int, settings: Mapping[str, int | str]) -> dict[str, int | str]:
-    known = (THREADS_SETTING, *OPENVINO_SETTINGS)
-    for name in settings:
-        if name not in known:
-            raise BundleError(choose_from("session setting", name, known))
-    own = {name: value for name, value in settings.items() if name != THREADS_SETTING}
+def _properties(threads: int, settings: Settings) -> dict[str, int | str]:
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-        **own,
+        PRECISION: "f32",
+        **settings,
         "INFERENCE_NUM_THREADS": threads,
     }

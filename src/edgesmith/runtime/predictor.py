@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,18 @@ from edgesmith.runtime.executorch import ExecuTorchSession
 from edgesmith.runtime.litert import LiteRTSession
 from edgesmith.runtime.onnxruntime import OnnxRuntimeSession
 from edgesmith.runtime.openvino import OpenVINOSession
+from edgesmith.runtime.settings import Settings
 from edgesmith.runtime.text import Answer, Score, decode_labels, decode_scores, require_one_each
 
 
 class Session(Protocol):
     """A model that is loaded by its runtime; `run` may be called from several threads at once."""
 
+    candidates: ClassVar[tuple[Settings, ...]]
     inputs: tuple[str, ...]
 
     def __init__(
-        self, model_path: Path, /, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
+        self, model_path: Path, /, *, threads: int = 1, settings: Settings | None = None
     ) -> None: ...
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
@@ -44,14 +46,12 @@ SESSIONS: dict[str, type[Session]] = {
 """Runtime -> what runs its artifacts."""
 
 
-def open_session(
-    runtime: str, model: Path, *, threads: int = 1, settings: Mapping[str, int | str] | None = None
-) -> Session:
+def open_session(runtime: str, model: Path, *, threads: int = 1, settings: Settings | None = None) -> Session:
     """A model file, loaded by its runtime and ready to run.
 
     Raises:
         UnsupportedError: this release does not know the runtime.
-        BundleError: the file cannot be loaded.
+        BundleError: the file cannot be loaded, or the runtime does not know a setting.
         MissingExtraError: the runtime is not installed.
     """
     if runtime not in SESSIONS:

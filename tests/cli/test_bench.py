@@ -129,6 +129,10 @@ def test_energy_of_a_power_meters_file(bundles: dict[str, Path], tmp_path: Path)
         (("--python", "x"), "--time-limit are of a board. Name it: --host user@board"),
         (("--host", "pi@"), "--host is 'pi@'; expected user@host, user@host:port"),
         (("--time-limit", "5"), "--time-limit is '5'; expected a number with one of: s, min, h."),
+        (
+            ("--busy-wait",),
+            "busy_wait is True and there is no rate, so nothing is waited for. Type: --rate 30",
+        ),
         (("--arrivals", "fix"), "'fix' is not one of 'fixed', 'poisson'."),
     ],
 )

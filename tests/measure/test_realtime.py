@@ -112,6 +112,15 @@ def test_bundles_in_turns_have_the_latencies_they_have_alone() -> None:
         assert np.diff(trace.turns).sum() == pytest.approx(trace.done[-1], abs=7 * 2 * READING)
 
 
+def test_a_busy_loop_never_sleeps() -> None:
+    world, slept = World(), []
+    answer, due = world.answer("a", [2 * READING]), np.arange(5) * 100 * READING
+    options = {"clock": world.clock, "sleep": slept.append}
+    (trace,) = open_loop([answer], 3, due, busy_wait=True, **options)
+    np.testing.assert_allclose(trace.latency_ms, 2 * READING / MS, atol=4 * READING / MS)
+    assert not slept
+
+
 def test_on_the_real_clock_a_sleeping_answer_delays_all_behind_it() -> None:
     """The artificial session sleeps 0.3 s once; each arrival behind it waits at least for what is left of that."""
     pause_s, rate, calls = 0.3, 100, itertools.count()

@@ -47,6 +47,9 @@ def _parse_cpus(text: str) -> tuple[int, ...]:
     help="Schedule of an open loop.",
 )
 @click.option(
+    "--busy-wait", is_flag=True, help="Stay awake between arrivals: waking up is then not in the latencies."
+)
+@click.option(
     "--deadline",
     "deadline_ms",
     callback=parsed(parse_deadline),

@@ -257,7 +257,14 @@ def _ask(sessions: _Sessions, config: BenchConfig, progress: Progress) -> tuple[
     blocks = 1 if len(answers) == 1 else max(1, min(len(due), round(config.duration_s / BLOCK_S)))
     openings = min(openings, blocks)
     return open_loop(
-        answers, inputs, due, blocks=blocks, openings=openings, renew=sessions.renew, seed=config.seed
+        answers,
+        inputs,
+        due,
+        blocks=blocks,
+        openings=openings,
+        renew=sessions.renew,
+        busy_wait=config.busy_wait,
+        seed=config.seed,
     ), notes
 
 

@@ -7,6 +7,7 @@ G. Tene, "How NOT to Measure Latency", 2013).
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -163,6 +164,7 @@ def open_loop(
     blocks: int = 1,
     openings: int = 1,
     renew: Renew = tuple,
+    busy_wait: bool = False,
     seed: int = 0,
     clock: Clock = time.perf_counter_ns,
     sleep: Callable[[float], None] = time.sleep,
@@ -176,8 +178,10 @@ def open_loop(
         due: (T,) nanoseconds from the start, increasing.
         blocks: of the schedule.
         openings: equal parts of the blocks, between which `renew` is called while all clocks stand still.
+        busy_wait: never sleep.
     """
     generator = np.random.default_rng(seed)
+    spin_ns = sys.maxsize if busy_wait else SPIN_NS
     first = {part[0] for part in np.array_split(np.arange(blocks), openings)[1:]}
     opening = np.zeros(len(due), np.int64)
     begun, done = np.empty((2, len(answers), len(due)), np.int64)
@@ -193,7 +197,7 @@ def open_loop(
                 answer, turn = answers[bundle], clock()
                 start = turn - suspended[bundle]
                 for arrival in block.tolist():
-                    _wait_until(start + moments[arrival], clock, sleep)
+                    _wait_until(start + moments[arrival], spin_ns, clock, sleep)
                     begun[bundle, arrival] = clock() - start
                     answer(arrival % inputs)
                     done[bundle, arrival] = clock() - start
@@ -203,9 +207,10 @@ def open_loop(
     return [Trace(due, *rows, opening) for rows in zip(begun, done, map(np.array, turns), strict=True)]
 
 
-def _wait_until(moment: int, clock: Clock, sleep: Callable[[float], None]) -> None:
+def _wait_until(moment: int, spin_ns: int, clock: Clock, sleep: Callable[[float], None]) -> None:
+    """Sleeps, but for the last `spin_ns`."""
     left = moment - clock()
-    if left > SPIN_NS:
-        sleep((left - SPIN_NS) / NS_PER_S)
+    if left > spin_ns:
+        sleep((left - spin_ns) / NS_PER_S)
     while clock() < moment:
         pass

@@ -28,6 +28,8 @@ class BenchConfig:
         duration_s: of the timed part, for each bundle: of asking, or of the schedule of arrivals.
         rate: arrivals a second (open loop); None asks again as soon as there is an answer (closed loop).
         arrivals: the schedule of an open loop: at equal distances, or with exponential ones of the same mean.
+        busy_wait: in an open loop stay awake until the next arrival: what waking up takes, on a virtual machine up to tens
+            of milliseconds, is then not in the latencies, and neither is what a clock rate that fell meanwhile costs.
         deadline_ms: time from when an input is due to its answer.
         max_misses: largest fraction of answers after the deadline; None reports it only.
         length: tokens of the inputs where these are made, special ones included; None is `DEFAULT_LENGTH`, or what the
@@ -45,6 +47,7 @@ class BenchConfig:
     duration_s: float = 10.0
     rate: float | None = None
     arrivals: Literal["fixed", "poisson"] = "fixed"
+    busy_wait: bool = False
     deadline_ms: float | None = None
     max_misses: float | None = None
     length: int | None = None
@@ -71,6 +74,10 @@ class BenchConfig:
             raise RecipeError(choose_from("schedule of arrivals", self.arrivals, ARRIVALS))
         if self.arrivals != "fixed" and self.rate is None:
             raise RecipeError(f"arrivals are {self.arrivals!r} and there is no rate. Type: --rate 30")
+        if self.busy_wait and self.rate is None:
+            raise RecipeError(
+                "busy_wait is True and there is no rate, so nothing is waited for. Type: --rate 30"
+            )
         if self.max_misses is not None and not (self.deadline_ms and 0 <= self.max_misses < 1):
             raise RecipeError(
                 f"max_misses is {self.max_misses:g}; allowed: a fraction from 0 to below 1, with a deadline. "

@@ -31,6 +31,13 @@ bench: .venv/.stamp-test  ## measure what the README states
 	$(BIN)/python benchmarks/demo_seeds.py
 	$(BIN)/python benchmarks/tasks.py sts-b squad
 	$(BIN)/python benchmarks/distillation.py
+	$(BIN)/python benchmarks/training.py
+	-$(BIN)/python benchmarks/latency_model.py
+	$(BIN)/python benchmarks/utilisation.py
+	$(BIN)/python benchmarks/deadlines.py
+	$(BIN)/python benchmarks/zoo.py
+	-$(BIN)/python benchmarks/open_loop.py runs/sst2/bundle/onnxruntime
+	-$(BIN)/python benchmarks/bench_itself.py runs/sst2/bundle/onnxruntime
 
 check: .venv/.stamp-dev  ## lint, format, types and tests
 	$(BIN)/ruff check

@@ -38,7 +38,7 @@ def trials(
     path: Path, candidates: list[dict[str, int | str]], default: dict[str, int | str], **changes: object
 ) -> tuple[SettingsTrial, ...]:
     """Of real sessions, of which those without settings are opened as `default`."""
-    options = {"objection": lambda _: None, "rounds": 15, "resamples": 200} | changes
+    options = {"objection": lambda _: None, "rounds": 15} | changes
     return try_settings(
         candidates,
         lambda settings: OnnxRuntimeSession(path, settings=settings or default).run,
@@ -85,7 +85,7 @@ def test_what_the_runtime_refuses_is_told(model_path: Path) -> None:
 def test_a_gain_that_does_not_show_again_is_luck() -> None:
     """On a clock of its own: the first measurement favours the candidate, the second does not."""
     now, calls = 0, {"candidate": 0, "default": 0}
-    first = (2 + 20) * 4  # warm-up and rounds, four inputs each
+    first = 10 * (1 + 2) * 4  # ten openings, each with a warm-up and two rounds, four inputs a round
 
     def open_with(settings: dict[str, int | str]):
         name = "candidate" if settings else "default"
@@ -97,11 +97,9 @@ def test_a_gain_that_does_not_show_again_is_luck() -> None:
 
         return run
 
-    (only,) = try_settings(
-        [{"a": 1}], open_with, range(4), lambda _: None, rounds=20, resamples=100, clock=lambda: now
-    )
+    (only,) = try_settings([{"a": 1}], open_with, range(4), lambda _: None, rounds=20, clock=lambda: now)
     assert (only.decision, only.ratio, only.is_kept) == ("left: its gain did not show again", 1.0, False)
 
 
 def test_without_candidates_nothing_is_timed() -> None:
-    assert try_settings([], lambda _: lambda _: None, [], lambda _: None, rounds=1, resamples=1) == ()
+    assert try_settings([], lambda _: lambda _: None, [], lambda _: None, rounds=1) == ()

@@ -105,10 +105,13 @@ def closed_loop(
 
 def _joined(parts: Sequence[Trace]) -> Trace:
     """What followed each other; each part is an opening."""
-    moments = (
-        np.concatenate([getattr(part, name) for part in parts]) for name in ("due", "begun", "done", "turns")
+    return Trace(
+        due=np.concatenate([part.due for part in parts]),
+        begun=np.concatenate([part.begun for part in parts]),
+        done=np.concatenate([part.done for part in parts]),
+        turns=np.concatenate([part.turns for part in parts]),
+        opening=np.repeat(np.arange(len(parts)), [len(part.due) for part in parts]),
     )
-    return Trace(*moments, np.repeat(np.arange(len(parts)), [len(part.due) for part in parts]))
 
 
 def _shuffled_until(

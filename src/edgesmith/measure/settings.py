@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from edgesmith.errors import BundleError
 from edgesmith.measure.latency import time_passes
-from edgesmith.measure.series import Estimate, ratio_of_medians
+from edgesmith.measure.series import MOST_OPENINGS, Estimate, Series, ratio_of_medians
 from edgesmith.runtime.settings import Settings
 
 LEAST_GAIN = 0.03
@@ -18,7 +21,7 @@ LEAST_GAIN = 0.03
 Run = Callable[[Any], object]
 """Answers one input and returns when the answer is there."""
 
-_DEFAULTS = "defaults"
+_DEFAULTS = ""
 
 
 def settings_text(settings: Settings) -> str:
@@ -33,7 +36,7 @@ class SettingsTrial:
     Attributes:
         decision: what became of them, in words.
         ratio: p50 with them over p50 without, same inputs in turns; None where the runtime refused them.
-        low, high: of its 95 % interval (block bootstrap); None where there are too few observations.
+        low, high: of its 95 % interval, over openings of the file; None where there are too few observations.
         is_kept: whether the artifact is opened with them.
     """
 
@@ -52,7 +55,6 @@ def try_settings(
     objection: Callable[[Settings], str | None],
     *,
     rounds: int,
-    resamples: int,
     seed: int = 0,
     clock: Callable[[], int] = time.perf_counter_ns,
 ) -> tuple[SettingsTrial, ...]:
@@ -65,52 +67,65 @@ def try_settings(
         open_with: opens the file; no settings are the defaults.
         inputs: encoded, of validation rows.
         objection: why answers under settings cannot be taken, None where they can; asked of the faster ones only.
-        rounds, seed, clock: of `edgesmith.measure.latency.time_passes`.
-        resamples: of the bootstrap.
+        rounds, seed, clock: of `edgesmith.measure.latency.time_passes`; the rounds are spread over at most `MOST_OPENINGS`
+            openings of the file.
 
     Returns:
         The trials, the fastest first.
     """
-    default = open_with({})
-    runs, refused = _open(candidates, open_with)
+    usable, refused = _usable(candidates, open_with)
 
-    def compare(several: Mapping[str, Run], seed: int) -> dict[str, Estimate]:
-        timed = {_DEFAULTS: default, **several}
-        found, _ = time_passes(timed, dict.fromkeys(timed, inputs), rounds=rounds, seed=seed, clock=clock)
-        series = {name: values.ravel() for name, values in found.items()}  # (rounds * inputs,)
+    def compare(several: Sequence[Settings], seed: int) -> dict[str, Estimate]:
+        names = {settings_text(settings): settings for settings in ({}, *several)}
+        parts: dict[str, list[Series]] = {name: [] for name in names}
+        openings = min(MOST_OPENINGS, rounds)
+        for opening in range(openings):
+            order = list(names) if opening % 2 else list(names)[::-1]
+            runs = {name: open_with(names[name]) for name in order}
+            timed, _ = time_passes(
+                runs,
+                dict.fromkeys(runs, inputs),
+                rounds=math.ceil(rounds / openings),
+                warmup=1,
+                seed=seed + opening,
+                clock=clock,
+            )
+            for name, values in timed.items():
+                parts[name].append(values.ravel())  # (rounds of this opening * inputs,)
+        opening_of = np.repeat(np.arange(openings), len(parts[_DEFAULTS][0]))
+        series = {name: np.concatenate(values) for name, values in parts.items()}
         return {
-            name: ratio_of_medians(series[name], series[_DEFAULTS], resamples=resamples, seed=seed)
-            for name in several
+            name: ratio_of_medians(series[name], series[_DEFAULTS], opening_of)
+            for name in map(settings_text, several)
         }
 
-    first = compare(runs, seed) if runs else {}
+    first = compare(usable, seed) if usable else {}
     trials: list[SettingsTrial] = []
-    for settings in sorted(
-        (each for each in candidates if settings_text(each) in runs),
-        key=lambda each: first[settings_text(each)].value,
-    ):
+    for settings in sorted(usable, key=lambda each: first[settings_text(each)].value):
         name = settings_text(settings)
         if any(trial.is_kept for trial in trials):
             trials.append(_trial(settings, first[name], "another is faster"))
         elif first[name].value > 1 - LEAST_GAIN:
             trials.append(_trial(settings, first[name], f"saves less than {100 * LEAST_GAIN:g} %"))
         else:
-            again = compare({name: runs[name]}, seed + 1)[name]
+            again = compare([settings], seed + MOST_OPENINGS)[name]
             trials.append(_trial(settings, again, _doubt(again) or objection(settings)))
     return (*trials, *refused)
 
 
-def _open(
+def _usable(
     candidates: Sequence[Settings], open_with: Callable[[Settings], Run]
-) -> tuple[dict[str, Run], list[SettingsTrial]]:
-    """Name of settings -> what runs under them; and those that the runtime refuses."""
-    runs, refused = {}, []
+) -> tuple[list[Settings], list[SettingsTrial]]:
+    """Those that the runtime takes, and those that it refuses."""
+    usable, refused = [], []
     for settings in candidates:
         try:
-            runs[settings_text(settings)] = open_with(settings)
+            open_with(settings)
         except BundleError as problem:
             refused.append(SettingsTrial(settings=dict(settings), decision=f"refused: {problem}"))
-    return runs, refused
+        else:
+            usable.append(settings)
+    return usable, refused
 
 
 def _trial(settings: Settings, found: Estimate, reason: str | None) -> SettingsTrial:

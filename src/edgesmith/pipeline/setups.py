@@ -76,7 +76,6 @@ class _Choice:
             feeds_of_examples(self.rows, timed),
             self._objection,
             rounds=config.rounds,
-            resamples=config.resamples,
             seed=self.bench.recipe.seed,
         )
         kept = next((trial.settings for trial in trials if trial.is_kept), None)

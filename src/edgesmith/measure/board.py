@@ -323,7 +323,7 @@ class _Board:
                         raise self._full(home, _last(done))
                     raise self._failed(f"copying {name}", done)
                 gone = before + files[name].stat().st_size
-                self._progress.advance(-(-gone // 1000))  # of a small file nothing was told
+                self._progress.advance(-(-gone // 1000))  # a part of a kB counts, so the bar ends full
         finally:
             self._progress.finish()
 

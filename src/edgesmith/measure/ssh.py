@@ -115,7 +115,7 @@ class SSH:
         """Writes a file there, from `offset` on: what is before is there already.
 
         Args:
-            told: takes the bytes of the file that are on their way, again and again.
+            told: takes the bytes of the file that are on their way, again and again, and all of them at the end.
 
         Raises: as `run`.
         """
@@ -211,18 +211,17 @@ def _follow(
 ) -> int:
     """Reads lines until the process ends; its exit code."""
     assert process.stdout is not None
-    rest = b""
-    while True:
+    rest, is_over = b"", False
+    while not is_over:
         if time.monotonic() > end:
             raise TimeoutError
         if select.select([process.stdout], [], [], TICK_S)[0]:
             chunk = os.read(process.stdout.fileno(), 65536)
+            is_over = not chunk
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 listen(line.decode("utf-8", "replace"))
-            if not chunk:
-                break
-        tick()
+        tick()  # at the end too, however short the command
     try:
         return process.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:

@@ -48,7 +48,7 @@ class Transport(Protocol):
         """Writes a file there; the first `offset` bytes are there already.
 
         Args:
-            told: takes the bytes of the file that are on their way, again and again.
+            told: takes the bytes of the file that are on their way, again and again, and all of them at the end.
         """
         ...
 

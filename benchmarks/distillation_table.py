@@ -13,7 +13,7 @@ from scipy import stats
 from table import header
 
 from edgesmith.records import GLUE_METRICS, describe_environment, write_text
-from edgesmith.report.plots.svg import LIGHT, canvas, style
+from edgesmith.report.plots.svg import LIGHT, canvas, name_axes, style
 
 LIBRARIES = ("torch", "transformers", "accelerate")
 ARMS = {"none": LIGHT["rest"], "one stage": LIGHT["ffn"], "two stages": LIGHT["artifact"]}
@@ -180,7 +180,10 @@ def _plot(path: Path, outcomes: Sequence[Outcome], tasks: Sequence[str], teacher
             axes.plot(sizes, gaps, marker="o", color=colour, label=arm)
         axes.axhline(0, color=LIGHT["line"], linewidth=1)
         axes.grid(axis="y")
-        axes.set_xlabel(f"times fewer parameters in the layers ({', '.join(tasks)})")
-        axes.set_title("points against the teacher", loc="left", x=-0.15, size=10, color=LIGHT["muted"])
+        name_axes(
+            axes,
+            x=f"times fewer parameters in the layers ({', '.join(tasks)})",
+            y="points against the teacher",
+        )
         axes.legend(frameon=False)
         figure.savefig(path, facecolor="white", metadata={"Date": None})

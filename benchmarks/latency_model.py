@@ -19,7 +19,7 @@ from edgesmith.analyze.analysis import ask
 from edgesmith.analyze.operators import is_of_images
 from edgesmith.records import ZOO
 from edgesmith.report.facts import Table
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, style
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, name_axes, style
 from edgesmith.targets import Target
 
 RUNTIMES = ("onnxruntime", "litert")
@@ -189,8 +189,7 @@ def plot(points: Sequence[Point]) -> Plot:
     axes.grid()
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
-    axes.set_xlabel("measured p50 in ms")
-    axes.set_title("predicted ms", loc="left", x=-0.15, size=10, color=LIGHT["muted"])
+    name_axes(axes, x="measured p50 in ms", y="predicted ms")
     return finish(
         figure,
         name="latency_model",

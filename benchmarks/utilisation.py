@@ -17,7 +17,7 @@ from edgesmith.analyze.analysis import Question, ask, predict
 from edgesmith.analyze.cost import parameters
 from edgesmith.records import ZooModel
 from edgesmith.report.facts import NONE, Table
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, style
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, name_axes, style
 from edgesmith.targets import Target
 
 LENGTHS = (16, 128)
@@ -190,8 +190,7 @@ def plot(
     axes.set_ylim(0, 105)
     axes.grid(axis="y")
     log_ticks(axes.xaxis)
-    axes.set_xlabel("million parameters")
-    axes.set_title("% of the peak", loc="left", x=-0.14, size=10, color=LIGHT["muted"])
+    name_axes(axes, x="million parameters", y="% of the peak")
     return finish(
         figure,
         name="utilisation",

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from edgesmith.records import Candidate
 from edgesmith.report.load import Run, export_step
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, mark_limit
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, mark_limit, name_axes
 from edgesmith.report.units import megabytes, milliseconds, points
 
 _NAME_WIDTH, _NAME_HEIGHT = 44, 26
@@ -87,8 +87,7 @@ def _scatter(
     axes.set_ylim(foot - 0.09 * (high - foot), high + 0.14 * (high - foot))
     axes.set_xlim(0, 1.1 * max(point.x for drawn in marks.values() for point in drawn))
     _label_drops(axes, low, high, foot)
-    axes.set_xlabel(axis)
-    axes.set_title("drop on validation rows, points", loc="left", x=-0.17, size=10, color=LIGHT["muted"])
+    name_axes(axes, x=axis, y="drop on validation rows, points")
     mark_limit(axes.axhline, limit)
     names = _Names(axes)
     for row in sorted(run.candidates, key=lambda row: marks[row.name][-1].x):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesmith.records.analysis import Recommendation
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, mark_limit
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, mark_limit, name_axes
 from edgesmith.report.units import milliseconds
 
 _MARKERS = {"fp32": "o", "bf16": "s", "fp16": "s", "int8": "D", "int4": "^"}
@@ -40,8 +40,7 @@ def pareto(found: Recommendation) -> Plot | None:
     axes.margins(x=0.18, y=0.18)
     axes.grid(axis="y")
     log_ticks(axes.xaxis)
-    axes.set_xlabel(f"predicted latency in ms on {found.target}, {found.unit}")
-    axes.set_title(found.metric, loc="left", x=-0.15, size=10, color=LIGHT["muted"])
+    name_axes(axes, x=f"predicted latency in ms on {found.target}, {found.unit}", y=found.metric)
     return finish(
         figure,
         name="pareto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesmith.records.analysis import Analysis, LayerCost
-from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, log_ticks, name_axes
 from edgesmith.report.units import megabytes
 
 _ROLES = {"attention": "attention", "FFN": "ffn", "head": "head", "bottlenecks": "others"}
@@ -33,8 +33,7 @@ def roofline(analysis: Analysis) -> Plot | None:
     axes.grid(axis="y")
     log_ticks(axes.xaxis)
     log_ticks(axes.yaxis)
-    axes.set_xlabel("MACs for each byte of memory traffic")
-    axes.set_title("GMAC/s, predicted floor", loc="left", x=-0.18, size=10, color=LIGHT["muted"])
+    name_axes(axes, x="MACs for each byte of memory traffic", y="GMAC/s, predicted floor")
     return finish(
         figure,
         name="roofline",
@@ -60,8 +59,7 @@ def activations(analysis: Analysis) -> Plot:
     axes.set_xlim(0, max(1, len(live) - 1))
     axes.set_ylim(bottom=0)
     axes.grid(axis="y")
-    axes.set_xlabel("operator, in the order of execution")
-    axes.set_title("MB of live activations, predicted", loc="left", x=-0.17, size=10, color=LIGHT["muted"])
+    name_axes(axes, x="operator, in the order of execution", y="MB of live activations, predicted")
     top = max(analysis.timeline, key=lambda step: step.live_bytes)
     return finish(
         figure,

@@ -73,6 +73,13 @@ def canvas(
     return figure, axes
 
 
+def name_axes(axes: Axes, *, x: str, y: str) -> None:
+    """The name of x below, that of y above the axes from the figure's left edge on, where it lies flat."""
+    box = axes.get_position()
+    axes.set_xlabel(x)
+    axes.set_title(y, loc="left", x=-box.x0 / box.width, size=10, color=LIGHT["muted"])
+
+
 def log_ticks(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis: at each power of ten, and on a short axis at 2 and 5 between them."""
     low, high = axis.get_view_interval()

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Encoding
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
@@ -137,6 +138,7 @@ class EncodedExamples(EncodedRows):
         token_type_ids: for sentence pairs; None for single sentences.
         pad_token_id: fills short rows of a batch.
         teacher_ids: the same rows under the teacher's tokenizer, where it is another one.
+        rests: token ids of what is beyond the cut of the words that a cut goes through, of all rows.
     """
 
     input_ids: list[list[int]]
@@ -144,6 +146,7 @@ class EncodedExamples(EncodedRows):
     token_type_ids: list[list[int]] | None
     pad_token_id: int
     teacher_ids: list[list[int]] | None = None
+    rests: tuple[int, ...] = ()
 
     def __getitem__(self, index: int) -> Row:
         row: Row = {"input_ids": self.input_ids[index], "labels": self.labels[index], "row": index}
@@ -216,7 +219,24 @@ def encode(tokenizer: PreTrainedTokenizerBase, examples: TextExamples, max_lengt
         labels=list(examples.labels),
         token_type_ids=encoding.get("token_type_ids"),
         pad_token_id=tokenizer.pad_token_id,
+        rests=tuple(token for row in encoding.encodings or () for token in _rests(row)),
     )
+
+
+def _rests(row: Encoding) -> Iterator[int]:
+    """Token ids of the last word of each text of a row, as far as they are beyond the cut."""
+    if not row.overflowing:
+        return
+    last = dict(zip(row.sequence_ids, row.word_ids, strict=True))
+    # Of a pair, each part of one text comes with each of the other, those before the cut too.
+    beyond = {token for part in row.overflowing for token in _placed(part)} - _placed(row)
+    yield from (token for text, word, _, token in beyond if word == last.get(text))
+
+
+def _placed(part: Encoding) -> set[tuple[int, int, tuple[int, int], int]]:
+    """Text, word, place and id of each token that is no special one."""
+    found = zip(part.sequence_ids, part.word_ids, part.offsets, part.ids, strict=True)
+    return {(text, word, place, token) for text, word, place, token in found if word is not None}
 
 
 def pad_rows(rows: Sequence[list[int]], width: int, fill: int) -> Tensor:

@@ -181,7 +181,10 @@ class TextModality(Modality):
         if vocabulary not in self._texts:
             trimmed = trim_vocabulary(
                 self._tokenizer.backend_tokenizer.to_str(),
-                self.lesson_rows.input_ids,
+                [
+                    *self.lesson_rows.input_ids,
+                    self.lesson_rows.rests,
+                ],  # a cut word is known by all its pieces
                 min_count=self.recipe.prune.min_token_count,
                 vocab_size=self.recipe.prune.vocabulary_size,
                 keep_letters=vocabulary == "letters",

@@ -233,7 +233,7 @@ def _rests(row: Encoding) -> Iterator[int]:
     yield from (token for text, word, _, token in beyond if word == last.get(text))
 
 
-def _placed(part: Encoding) -> set[tuple[int, int, tuple[int, int], int]]:
+def _placed(part: Encoding) -> set[tuple[int | None, int, tuple[int, int], int]]:
     """Text, word, place and id of each token that is no special one."""
     found = zip(part.sequence_ids, part.word_ids, part.offsets, part.ids, strict=True)
     return {(text, word, place, token) for text, word, place, token in found if word is not None}

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from jobs import guard_rows, minilm
 from torch import Tensor, nn
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from edgesmith.compress.distill import TaskLoss, predict_logits
 from edgesmith.compress.losses import soft_label_loss
@@ -108,7 +109,7 @@ def _guard() -> tuple[EncodedRows, EncodedRows, CompactEncoder]:
 
 
 def _loop(model: CompactEncoder, rows: EncodedRows, config: DistillConfig, loss: Loss) -> None:
-    """The same rows in as many steps, by the same optimiser and schedule, with nothing around it."""
+    """The same batches, padded alike, by the same optimiser and schedule, with nothing around it."""
     total = math.ceil(len(rows) / config.batch_size)
     warmup = round(total * config.warmup)
     optimiser = torch.optim.AdamW(model.parameters(), config.learning_rate, fused=True)
@@ -116,10 +117,12 @@ def _loop(model: CompactEncoder, rows: EncodedRows, config: DistillConfig, loss:
         optimiser, lambda step: min((step + 1) / max(1, warmup), (total - step) / max(1, total - warmup))
     )
     model.train()
-    batches = list(rows.batches(config.batch_size))
-    for number in torch.randperm(len(batches)).tolist():
+    order = list(LengthGroupedSampler(config.batch_size, lengths=rows.lengths, generator=torch.Generator()))
+    for number in torch.randperm(total).tolist():
+        chosen = order[number * config.batch_size : (number + 1) * config.batch_size]
+        batch = rows.collate([rows[row] for row in chosen])
         with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
-            value, _ = loss(model, batches[number])
+            value, _ = loss(model, batch)
         value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()

@@ -17,7 +17,7 @@ from typing import Any
 from study import arguments, cell, write_page
 
 from edgesmith import BenchConfig, bench
-from edgesmith.measure.inputs import make_inputs
+from edgesmith.measure.inputs import DEFAULT_LENGTH, make_inputs
 from edgesmith.measure.realtime import Trace, closed_loop, open_loop, schedule
 from edgesmith.records import to_dict
 from edgesmith.report.facts import Table
@@ -33,8 +33,10 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--duration", type=float, default=60, help="seconds of each loop")
+    parser.add_argument("--length", type=int, default=DEFAULT_LENGTH, help="tokens of each text")
     asked = parser.parse_args()
-    folder, loop = asked.runs / "open_loop", {"bundle": asked.bundle, "duration_s": asked.duration}
+    folder = asked.runs / "open_loop"
+    loop = {"bundle": asked.bundle, "duration_s": asked.duration, "length": asked.length}
     closed = cell(folder / "closed.json", measure, **loop)
     if "latency_p99" not in closed["measured"]:
         raise SystemExit("fewer than 100 answers: no p99. Remove the cell and give a longer --duration.")
@@ -61,8 +63,8 @@ def main() -> int:
         asked.results,
         "open_loop",
         "A bundle at a frame rate",
-        f"Made by `python benchmarks/open_loop.py BUNDLE --duration {asked.duration:g}`: {closed['runtime']}, one thread, "
-        f"{asked.duration:g} s each, awake between arrivals (`--busy-wait`). Everything is measured.",
+        f"Made by `python benchmarks/open_loop.py BUNDLE --duration {asked.duration:g} --length {asked.length}`: "
+        f"{closed['runtime']}, one thread, {asked.duration:g} s each, awake between arrivals (`--busy-wait`). Everything is measured.",
         [loop_table(closed, loops, deadline_ms), pause_table(paused, deadline_ms)],
         [],
     )
@@ -83,7 +85,7 @@ def measure(bundle: Path, duration_s: float, **loop: Any) -> dict[str, Any]:
     }
 
 
-def pause(bundle: Path, duration_s: float, rate: float, deadline_ms: float) -> dict[str, Any]:
+def pause(bundle: Path, duration_s: float, length: int, rate: float, deadline_ms: float) -> dict[str, Any]:
     """The same answers with one that sleeps, in the middle of an open loop and of a closed one.
 
     Returns:
@@ -91,7 +93,7 @@ def pause(bundle: Path, duration_s: float, rate: float, deadline_ms: float) -> d
     """
     opened = open_bundle(bundle)
     config = BenchConfig()
-    rows = make_inputs(opened, config.length, config.inputs, config.seed).rows
+    rows = make_inputs(opened, length, config.inputs, config.seed).rows
     with load_bundle(bundle, verify=False) as session:
         count = round(rate * duration_s)
         asked = partial(_sleeping, lambda index: session.predict(*rows[index]), count // 2)

@@ -184,8 +184,9 @@ class _Run:
     def _settle_vocabulary(self) -> None:
         """Which tokens students keep, where the recipe leaves it open.
 
-        More than those of the training texts where a trial loses more on other words than the budget allows, beyond
-        chance: a device reads other words than the training rows hold, and may meet them in every text.
+        More than those of the training texts where other words cost the teacher itself more than the budget, or cost a
+        student more than that in a trial, beyond chance: a device reads other words than the training rows hold, and may
+        meet them in every text.
         """
         modality, recipe = self.bench.modality, self.recipe
         if modality.vocabulary is None or recipe.prune.vocabulary != "auto":
@@ -196,15 +197,16 @@ class _Run:
             config=self._trial_config,
             parents=self.root,
         )
-        if record.facts["gap"] is None:
-            return
-        if not from_dict(Gap, record.facts["gap"]).is_inside(recipe.budget.max_drop):
+        facts, most = record.facts, recipe.budget.max_drop
+        gap = facts["gap"] and from_dict(Gap, facts["gap"])
+        if facts["teacher_drop"] > most or (gap and not gap.is_inside(most)):
             modality.keep("letters")
             if self._fits():
                 return
             self.progress.say("no candidate that keeps more tokens is inside the size limit")
             modality.keep("texts")
-        self.probe_drop = float(record.facts["drop"])
+        if gap:
+            self.probe_drop = float(facts["drop"])
 
     def _fits(self) -> bool:
         """Whether the smallest candidate is inside the size limit, as far as its predicted bytes tell."""

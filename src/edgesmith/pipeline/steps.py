@@ -121,21 +121,27 @@ def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder
 
 
 def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
-    """What a small student loses on validation rows with words of no training text, beside what it loses on the rest.
+    """What words of no training text cost: the teacher, under a student's tokenizer, and a small student.
 
-    Short as its training is, the gap tells of the end: what never appears in a text is never learnt, so that training
-    narrows the gap far less than it lowers the drop (LOG.md).
+    The teacher's drop takes no training, and is beyond chance with few rows. A student may lose more: of a short training
+    the gap between rows with such words and the rest tells of the end, since what never appears in a text is never learnt,
+    so that training narrows the gap far less than it lowers the drop (LOG.md).
     """
+    trimmed, _ = bench.modality.trim(bench.teacher, Structure(depth=len(bench.teacher.layers)))
+    teacher_drop = bench.teacher_quality - _validation_quality(bench, trimmed)
+    told = f"the teacher loses {100 * teacher_drop:.2f} points where it reads with the tokens that the training texts use"
     unseen, rest = bench.modality.rows_by_words()
     story = f"{unseen.sum():,} of {len(unseen):,} validation rows hold words that no training text holds"
     if min(unseen.sum(), rest.sum()) < FEWEST_ROWS:
-        return StepResult({"gap": None}, (f"{story}: too few of one kind to compare",))
+        facts = {"teacher_drop": teacher_drop, "gap": None}
+        return StepResult(facts, (told, f"{story}: too few of one kind to compare"))
     student, facts, _ = _short_training(bench, bench.structure(PROBE), "trying the vocabulary", folder)
     lost = bench.lost(bench.answers(student, bench.student_validation_rows))
     gap = Gap.of(lost[unseen], lost[rest])
     return StepResult(
-        facts | {"gap": gap},
+        facts | {"teacher_drop": teacher_drop, "gap": gap},
         (
+            told,
             f"{story}: after a short training they lose {100 * gap.unseen:.2f} points, the others "
             f"{100 * gap.rest:.2f}, a gap of {100 * gap.width:.2f} (standard error {100 * gap.error:.2f})",
         ),

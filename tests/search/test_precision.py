@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -29,10 +30,10 @@ def options_of(int8, sizes=None, int4=None):
     return options
 
 
-def fewest_bytes(options, budget) -> int:
-    """By trying every combination."""
+def least(options, budget, cost) -> float:
+    """Cost of the best of all combinations."""
     return min(
-        sum(option.bytes for option in chosen)
+        sum(map(cost, chosen))
         for chosen in product(*options.values())
         if sum(option.divergence for option in chosen) <= budget
     )
@@ -54,7 +55,43 @@ def test_no_combination_has_fewer_bytes(seed, scale):
     chosen = assign_precision(options, budget)
     assert list(chosen) == list(options)
     assert sum(option.divergence for option in chosen.values()) <= budget * (1 + 1e-6)
-    assert sum(option.bytes for option in chosen.values()) == fewest_bytes(options, budget)
+    assert sum(option.bytes for option in chosen.values()) == least(
+        options, budget, lambda option: option.bytes
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_bytes_and_floating_point_macs_weigh_alike(seed):
+    rng = np.random.default_rng(seed)
+    int8 = {str(layer): float(rng.uniform(0.1, 2)) for layer in range(5)}
+    options = options_of(int8, {layer: int(rng.integers(1_000, 2_000_000)) for layer in int8}, int8)
+    macs = {layer: float(rng.integers(0, 1_000_000)) for layer in int8}
+    in_int8 = {"fp16": "none", "int8": "dynamic_int8", "int4": "none"}
+    options = {
+        layer: [
+            replace(one, macs=macs[layer], scheme=replace(one.scheme, activation=in_int8[one.scheme.weight]))
+            for one in several
+        ]
+        for layer, several in options.items()
+    }
+    whole = sum(several[0].bytes for several in options.values())
+
+    def cost(option):
+        slow = 0.0 if option.scheme.weight == "int8" else option.macs
+        return option.bytes / whole + slow / (sum(macs.values()) or 1.0)
+
+    chosen = assign_precision(options, 3.0)
+    assert sum(map(cost, chosen.values())) == pytest.approx(least(options, 3.0, cost), rel=1e-9)
+
+
+def test_a_layer_that_computes_goes_before_a_larger_table():
+    table = [Choice(Scheme("fp16"), 1000, 0.0), Choice(Scheme("int8"), 500, 1.0)]
+    layer = [
+        Choice(Scheme("fp16"), 800, 0.0, 9.0),
+        Choice(Scheme("int8", activation="dynamic_int8"), 400, 1.0, 9.0),
+    ]
+    chosen = assign_precision({"table": table, "layer": layer}, 1.0)
+    assert dtypes(chosen) == {"table": "fp16", "layer": "int8"}
 
 
 def test_a_small_gain_is_not_left_to_the_solvers_gap():

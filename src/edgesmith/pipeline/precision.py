@@ -87,8 +87,9 @@ class _Planner:
         divergences = {Scheme(self._config.higher): 0.0} | {
             scheme: self._alone[name][scheme] for scheme in uncalibrated_schemes(runtime, layer_kind(module))
         }
+        macs = module.weight.numel() if isinstance(module, nn.Linear) else 0  # of a token
         return [
-            Choice(scheme, weight_bytes(module.weight, scheme), divergence)
+            Choice(scheme, weight_bytes(module.weight, scheme), divergence, macs)
             for scheme, divergence in divergences.items()
         ]
 

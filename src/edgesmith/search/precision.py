@@ -1,6 +1,6 @@
 """Which layers get which precision: integer programmes over measured divergences.
 
-One takes the fewest bytes under a divergence, as `compress` does; the other the least divergence under limits.
+One takes the least bytes and time under a divergence, as `compress` does; the other the least divergence under limits.
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ class Choice:
 
 
 def assign_precision(options: Mapping[str, list[Choice]], max_divergence: float) -> dict[str, Choice]:
-    """One option a layer: the fewest bytes that the summed divergence allows.
+    """One option a layer: the least bytes and time that the summed divergence allows.
 
-    Minimises ``sum bytes_ij x_ij`` over binary ``x`` with ``sum_j x_ij = 1`` for each layer i and
-    ``sum divergence_ij x_ij <= max_divergence``.
+    Minimises ``sum cost_ij x_ij`` over binary ``x`` with ``sum_j x_ij = 1`` for each layer i and
+    ``sum divergence_ij x_ij <= max_divergence``. A cost is the option's share of all bytes at their most, and its share of
+    all MACs where these are on floating-point activations, which take several times as long.
 
     Args:
         options: layer -> its options, of which one has no divergence.
@@ -63,13 +64,18 @@ def assign_precision(options: Mapping[str, list[Choice]], max_divergence: float)
     if not flat:
         return {}
     divergence = np.array([max(0.0, option.divergence) for _, option in flat])
+    most_bytes = sum(max(option.bytes for option in several) for several in options.values())
+    macs = sum(max(option.macs for option in several) for several in options.values())
     # An option that does not fit alone is ruled out, so that a budget of 0 is exact.
     fits = divergence <= max_divergence
     # In units of the budget: the solver's tolerance is absolute, and divergences are small numbers.
     share = np.where(fits, divergence, 0.0) / (max_divergence or 1.0)
     one_a_layer = np.array([[float(layer == owner) for owner, _ in flat] for layer in options])
     solution = milp(
-        c=[float(option.bytes) for _, option in flat],
+        # In bytes: the solver's gap is absolute too.
+        c=[
+            option.bytes + most_bytes * (option.macs - option.int8_macs) / (macs or 1.0) for _, option in flat
+        ],
         integrality=np.ones(len(flat)),
         bounds=Bounds(0, fits),
         constraints=[LinearConstraint([share], ub=1.0), LinearConstraint(one_a_layer, lb=1.0, ub=1.0)],

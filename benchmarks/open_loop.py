@@ -33,43 +33,52 @@ def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--duration", type=float, default=60, help="seconds of each loop")
-    parser.add_argument("--length", type=int, default=DEFAULT_LENGTH, help="tokens of each text")
-    asked = parser.parse_args()
-    folder = asked.runs / "open_loop"
-    loop = {"bundle": asked.bundle, "duration_s": asked.duration, "length": asked.length}
-    closed = cell(folder / "closed.json", measure, **loop)
-    if "latency_p99" not in closed["measured"]:
-        raise SystemExit("fewer than 100 answers: no p99. Remove the cell and give a longer --duration.")
-    rate, deadline_ms = closed["rate"], 2 * closed["measured"]["latency_p99"]["value"]
-    loops = {
-        name: cell(
-            folder / f"open-{load:g}.json",
-            measure,
-            **loop,
-            rate=load * rate,
-            deadline_ms=deadline_ms,
-            busy_wait=True,
-        )
-        for name, load in LOADS.items()
-    }
-    paused = cell(folder / "pause.json", pause, **loop, rate=PAUSE_LOAD * rate, deadline_ms=deadline_ms)
-    share = misses(loops["80 %"]) / loops["80 %"]["measured"]["latency_p50"]["n"]
-    complete = all(
-        loops[name]["measured"]["latency_p50"]["n"] == round(load * rate * asked.duration)
-        for name, load in LOADS.items()
+    parser.add_argument(
+        "--lengths",
+        type=int,
+        nargs="+",
+        default=[DEFAULT_LENGTH],
+        help="of the texts in tokens, one after the other",
     )
-    seen = paused["open"]["misses"] >= paused["expected"]
+    asked = parser.parse_args()
+    tables, told, is_kept = [], [], True
+    for length in asked.lengths:
+        folder = asked.runs / "open_loop" / str(length)
+        loop = {"bundle": asked.bundle, "duration_s": asked.duration, "length": length}
+        closed = cell(folder / "closed.json", measure, **loop)
+        if "latency_p99" not in closed["measured"]:
+            raise SystemExit("fewer than 100 answers: no p99. Remove the cell and give a longer --duration.")
+        rate, deadline_ms = closed["rate"], 2 * closed["measured"]["latency_p99"]["value"]
+        loops = {
+            name: cell(
+                folder / f"open-{load:g}.json", measure, **loop, rate=load * rate, deadline_ms=deadline_ms, busy_wait=True
+            )
+            for name, load in LOADS.items()
+        }  # fmt: skip
+        paused = cell(folder / "pause.json", pause, **loop, rate=PAUSE_LOAD * rate, deadline_ms=deadline_ms)
+        share = misses(loops["80 %"]) / loops["80 %"]["measured"]["latency_p50"]["n"]
+        complete = all(
+            loops[name]["measured"]["latency_p50"]["n"] == round(load * rate * asked.duration)
+            for name, load in LOADS.items()
+        )
+        seen = paused["open"]["misses"] >= paused["expected"]
+        tables += [loop_table(length, closed, loops, deadline_ms), pause_table(length, paused, deadline_ms)]
+        told.append(
+            f"{length} tokens: {share:.3%} misses at 80 %; every arrival counted: {complete}; the pause is seen: {seen}"
+        )
+        is_kept &= share <= MOST_MISSES and complete and seen
     write_page(
         asked.results,
         "open_loop",
         "A bundle at a frame rate",
-        f"Made by `python benchmarks/open_loop.py BUNDLE --duration {asked.duration:g} --length {asked.length}`: "
-        f"{closed['runtime']}, one thread, {asked.duration:g} s each, awake between arrivals (`--busy-wait`). Everything is measured.",
-        [loop_table(closed, loops, deadline_ms), pause_table(paused, deadline_ms)],
+        f"Made by `python benchmarks/open_loop.py BUNDLE --duration {asked.duration:g} --lengths "
+        f"{' '.join(map(str, asked.lengths))}`: {closed['runtime']}, one thread, {asked.duration:g} s each, awake between arrivals "
+        "(`--busy-wait`). Everything is measured.",
+        tables,
         [],
     )
-    print(f"{share:.3%} misses at 80 %; every arrival counted: {complete}; the pause is seen: {seen}")
-    return 0 if share <= MOST_MISSES and complete and seen else 1
+    print("\n".join(told))
+    return 0 if is_kept else 1
 
 
 def measure(bundle: Path, duration_s: float, **loop: Any) -> dict[str, Any]:
@@ -134,7 +143,7 @@ def misses(loop: dict[str, Any]) -> int:
     return int(loop["measured"]["misses"]["value"])
 
 
-def loop_table(closed: dict[str, Any], loops: dict[str, Any], deadline_ms: float) -> Table:
+def loop_table(length: int, closed: dict[str, Any], loops: dict[str, Any], deadline_ms: float) -> Table:
     def row(name: str, loop: dict[str, Any]) -> tuple[str, ...]:
         measured = loop["measured"]
         p50, n = measured["latency_p50"]["value"], measured["latency_p50"]["n"]
@@ -150,7 +159,7 @@ def loop_table(closed: dict[str, Any], loops: dict[str, Any], deadline_ms: float
         )
 
     return Table(
-        title=f"Deadline {deadline_ms:.2f} ms: twice the closed loop's p99",
+        title=f"{length} tokens, deadline {deadline_ms:.2f} ms: twice the closed loop's p99",
         columns=("loop", "n", "p50 ms", "p99 ms", "longest ms", "late", "the machine, and what is not met"),
         align="lrrrrrl",
         rows=(row("closed", closed), *(row(f"open, {name}", loop) for name, loop in loops.items())),
@@ -161,9 +170,9 @@ def loop_table(closed: dict[str, Any], loops: dict[str, Any], deadline_ms: float
     )
 
 
-def pause_table(paused: dict[str, Any], deadline_ms: float) -> Table:
+def pause_table(length: int, paused: dict[str, Any], deadline_ms: float) -> Table:
     return Table(
-        title=f"One answer of all sleeps for {paused['pause_s']:g} s",
+        title=f"{length} tokens, one answer of all sleeps for {paused['pause_s']:g} s",
         columns=("loop", "n", "late", "longest ms"),
         align="lrrr",
         rows=tuple(

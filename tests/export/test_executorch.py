@@ -285,6 +285,9 @@ def test_a_family_of_images_is_exported_as_it_is(make, size, tmp_path: Path) -> 
     exact = image_logits(model, batch).numpy()
     session = ExecuTorchSession(tmp_path / "graph.pte")
     np.testing.assert_allclose(session.run(feeds(batch)), exact, atol=1e-4)
+    moved = np.moveaxis(np.moveaxis(batch["pixel_values"].numpy(), 1, -1).copy(), -1, 1)
+    assert not moved.flags.c_contiguous
+    np.testing.assert_allclose(session.run({"pixel_values": moved}), exact, atol=1e-4)
     with pytest.raises(BundleError, match=r"takes pixel_values of shape \(batch, 3, "):
         session.run({"pixel_values": batch["pixel_values"].numpy()[:, :, 1:]})
     with executed(model, entries_of(model, artifact.stored)):

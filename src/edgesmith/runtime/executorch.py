@@ -100,7 +100,8 @@ class ExecuTorchSession:
                 f"{self._model_path} wants the input {missing[0]!r}; there are: {', '.join(sorted(feeds))}."
             )
         dtype = np.float32 if len(self.inputs) == 1 else np.int64
-        arrays = [np.array(feeds[name], dtype) for name in self.inputs]
+        # A method reads memory in order, whatever the strides of an image of which the channels were moved to the front.
+        arrays = [np.array(feeds[name], dtype, order="C") for name in self.inputs]
         self._check_shapes({array.shape for array in arrays})
         with self._lock:  # a method holds the tensors of one call
             return np.concatenate([self._run_one(arrays, row) for row in range(len(arrays[0]))])

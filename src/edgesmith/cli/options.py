@@ -170,6 +170,12 @@ def recipe_changes(command: Command) -> Command:
     return _decorate(command, _RECIPE_CHANGES)
 
 
+calibrated_target = click.option(
+    "--target", help="A calibrated device, by name or file; this machine if left out."
+)
+"""Of the commands that predict latency by rates that were measured."""
+
+
 def talk_options(command: Command) -> Command:
     """How much a command says, and in which form."""
     return _decorate(command, _TALK)

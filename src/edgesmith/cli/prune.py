@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, names, parsed, required, talk_options
+from edgesmith.cli.options import (
+    build_recipe,
+    calibrated_target,
+    data_options,
+    names,
+    parsed,
+    required,
+    talk_options,
+)
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import RecipeError
 from edgesmith.recipe import CutConfig, parse_share
@@ -29,7 +37,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="The same of the latency that is predicted for --target, whose rates were measured.",
 )
-@click.option("--target", help="A calibrated device, by name or file; this machine if left out.")
+@calibrated_target
 @click.option(
     "--units",
     callback=parsed(names),

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgesmith.cli.options import build_recipe, data_options, parsed, required, talk_options
+from edgesmith.cli.options import (
+    build_recipe,
+    calibrated_target,
+    data_options,
+    parsed,
+    required,
+    talk_options,
+)
 from edgesmith.cli.talk import json_text, working
 from edgesmith.errors import BudgetError
 from edgesmith.recipe import (
@@ -97,7 +104,7 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
     metavar="TIME",
     help="Most that may be predicted for --target, such as 10ms; its rates were measured.",
 )
-@click.option("--target", help="A calibrated device, by name or file; this machine if left out.")
+@calibrated_target
 @click.option("--max-trials", type=int, help="Most plans that are tried; 8 if left out.")
 @click.option(
     "--uniform",

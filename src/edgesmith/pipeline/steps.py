@@ -123,7 +123,7 @@ def distill(bench: Workbench, candidate: Candidate, general: Path | None, folder
 def try_vocabulary(bench: Workbench, folder: Path) -> StepResult:
     """What words of no training text cost: the teacher, under a student's tokenizer, and a small student.
 
-    The teacher's drop takes no training, and is beyond chance with few rows. A student may lose more: of a short training
+    The teacher's drop takes no training, and is of the same rows before and after. A student may lose more: of a short training
     the gap between rows with such words and the rest tells of the end, since what never appears in a text is never learnt,
     so that training narrows the gap far less than it lowers the drop (LOG.md).
     """

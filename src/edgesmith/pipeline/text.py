@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -179,18 +180,16 @@ class TextModality(Modality):
 
     def _under(self, vocabulary: Vocabulary) -> TrimmedTexts:
         if vocabulary not in self._texts:
+            rows = self.lesson_rows
             trimmed = trim_vocabulary(
                 self._tokenizer.backend_tokenizer.to_str(),
-                [
-                    *self.lesson_rows.input_ids,
-                    self.lesson_rows.rests,
-                ],  # a cut word is known by all its pieces
+                chain(rows.input_ids, [rows.rests]),  # a word that is cut is known by all its pieces
                 min_count=self.recipe.prune.min_token_count,
                 vocab_size=self.recipe.prune.vocabulary_size,
                 keep_letters=vocabulary == "letters",
             )
             self._texts[vocabulary] = TrimmedTexts(
-                self._tokenizer, trimmed, self.splits, self.lesson_rows, self.max_length, self._encoded
+                self._tokenizer, trimmed, self.splits, rows, self.max_length, self._encoded
             )
         return self._texts[vocabulary]
 

@@ -16,6 +16,7 @@ from edgesmith.records import (
     SCORED_TASK,
     MetricName,
     RuntimeName,
+    Schedule,
     Task,
     UnitKind,
     from_dict,
@@ -370,30 +371,39 @@ class CutConfig:
     Attributes:
         macs, parameters: largest share that stays, in (0, 1]; None sets no limit.
         latency: the same of the latency in FP32 that is predicted for the recipe's target.
+        vocabulary: tokens that stay in the word table, as in `PruneConfig`; None keeps all.
+        embedding: largest share of the word table's weights that stays, by a factorisation; None leaves it whole.
         units: heads and neurons, one of these, or whole layers, or hidden units of the residual stream.
         importance: ``fisher`` (arXiv:2204.09656), ``taylor`` (arXiv:1905.10650) or ``magnitude`` of the weights.
         importance_rows: training rows for the first two, and for the rearrangement.
         tuning_rows: training rows on whose tokens what stays is rescaled; 0 leaves it as it is.
         length: of the input that MACs are counted for, in tokens; None takes the mean of the validation rows.
+        schedule: whether what is left learns from the whole model, as `PruneConfig.recovery` says: not at all, after one cut,
+            or after each of two.
+        time_limit_s: most that learning may take, as far as its first steps tell; fewer epochs fit then.
     """
 
     macs: float | None = None
     parameters: float | None = None
     latency: float | None = None
+    vocabulary: Literal["texts", "letters"] | None = None
+    embedding: float | None = None
     units: tuple[UnitKind, ...] = ("heads", "neurons")
     importance: Literal["fisher", "taylor", "magnitude"] = "fisher"
     importance_rows: int = 512
     tuning_rows: int = 512
     length: int | None = None
+    schedule: Schedule = "none"
+    time_limit_s: float | None = None
 
     def __post_init__(self) -> None:
         _require(
-            (self.macs, self.parameters, self.latency) != (None, None, None),
-            "macs, parameters and latency",
+            bool(self.shares) or self.shrinks_table,
+            "macs, parameters, latency, vocabulary and embedding",
             None,
-            "a share for one of them or several, such as --macs 50%",
+            "a value for one of them or several, such as --macs 50%",
         )
-        for key in ("macs", "parameters", "latency"):
+        for key in ("macs", "parameters", "latency", "embedding"):
             share = getattr(self, key)
             _require(share is None or 0 < share <= 1, key, share, "above 0, and at most 1 (0.5 is 50 %)")
         _require(
@@ -412,6 +422,23 @@ class CutConfig:
         _require(self.importance_rows >= 1, "importance_rows", self.importance_rows, "1 or more")
         _require(self.tuning_rows >= 0, "tuning_rows", self.tuning_rows, "0 for no tuning, or more")
         _require(self.length is None or self.length >= 1, "length", self.length, "1 or more tokens")
+        _require(
+            self.time_limit_s is None or (self.time_limit_s > 0 and self.schedule != "none"),
+            "time_limit_s",
+            self.time_limit_s,
+            "more than 0 seconds, of a recovery. Add --recover",
+        )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of MACs, parameters and latency, those that are limited."""
+        found = {"macs": self.macs, "parameters": self.parameters, "latency": self.latency}
+        return {name: share for name, share in found.items() if share is not None}
+
+    @property
+    def shrinks_table(self) -> bool:
+        """Whether anything happens to the word table."""
+        return (self.vocabulary, self.embedding) != (None, None)
 
 
 Observer = Literal["min_max", "percentile", "mse"]

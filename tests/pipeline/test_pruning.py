@@ -220,7 +220,7 @@ def test_groups_of_a_name_of_the_zoo(name):
         (["--macs", "150%"], 2, "macs is 1.5; allowed: above 0, and at most 1"),
         (["--macs", "0%"], 2, "macs is 0.0; allowed: above 0"),
         (["--parameters", "half"], 2, "Example: --parameters 50%"),
-        ([], 2, "none of --macs, --parameters and --latency"),
+        ([], 2, "none of --macs, --parameters, --latency, --embedding and --vocabulary"),
         (["--macs", "50%", "--units", "heads,layers"], 2, "allowed: heads,neurons; heads; neurons; layers; hidden"),
         (["--macs", "50%", "--units", "head"], 2, "Did you mean 'heads'"),
         (["--macs", "50%", "--importance", "fischer"], 2, "Did you mean 'fisher'"),

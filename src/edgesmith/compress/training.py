@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +50,9 @@ _ONE_SIDED = 1.645
 """Standard errors that chance exceeds once in twenty times."""
 
 _BESIDE = "beside_the_model"
+
+_WARMUP_STEPS, _TIMED_STEPS = 2, 8
+"""Of `time_steps`."""
 
 _FREE: dict[str, Any] = {
     "per_device_eval_batch_size": 128,
@@ -224,6 +230,26 @@ def train(
         steps=curve[-1][0],
         wall_s=outcome.metrics["train_runtime"],
     )
+
+
+def time_steps(
+    model: PreTrainedModel, rows: EncodedRows, config: TrainingConfig, loss: Loss, seed: int
+) -> float:
+    """Seconds of a step of `train` in one process, the mean of its first few; the model is left as it was."""
+    learner = copy.deepcopy(model).train()
+    optimizer = torch.optim.AdamW(learner.parameters(), lr=config.learning_rate)
+    order, size = list(_LengthGroupedEpochs(rows, config.batch_size, seed)), config.batch_size
+    batches = cycle(order[start : start + size] for start in range(0, len(order), size))
+    start = time.perf_counter()
+    for step, batch in enumerate(islice(batches, _WARMUP_STEPS + _TIMED_STEPS)):
+        if step == _WARMUP_STEPS:
+            start = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=use_bf16()):
+            value, _ = loss(learner, rows.collate([rows[row] for row in batch]))
+        torch.autograd.backward(value)
+        optimizer.step()
+        optimizer.zero_grad()
+    return (time.perf_counter() - start) / _TIMED_STEPS
 
 
 def _arguments(asked: Mapping[str, Any], **ours: Any) -> TrainingArguments:

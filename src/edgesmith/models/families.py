@@ -130,7 +130,7 @@ def check_is_known(config: PreTrainedConfig) -> None:
 
 def check_has_compact_form(config: PreTrainedConfig) -> None:
     """Raises `UnsupportedError` for a model type that may be known, and still cannot be compressed."""
-    if not is_compact(config):
+    if not (is_vision(config) or is_compact(config)):
         family_of(config)
 
 

@@ -79,7 +79,7 @@ def finetune(recipe: Recipe, out: Path, progress: Progress) -> Training:
         modality.save(opened.model, folder / MODEL_FOLDER)
         return _facts(result)
 
-    with _lesson(recipe, opened, out, progress) as folder:
+    with lesson_folder(recipe, opened, out, progress) as folder:
         record, path = folder.step(_TRAINED, config={"finetune": config}, work=work)
         model = opened.modality.reload(path / MODEL_FOLDER)
         return _hand_over(_Lesson(recipe, opened, recipe.model, start, None), record, model, path, out)
@@ -117,7 +117,7 @@ def distill(recipe: Recipe, config: StudentConfig, out: Path, progress: Progress
     TaskLoss(student, teacher, torch.empty(0), recipe.distill)  # refuses now what cannot be compared
     own = config.model is not None and not is_zoo_name(config.model)
     key = {"student": config, "weights": model_fingerprint(model_folder(str(config.model))) if own else None}
-    with _lesson(recipe, opened, out, progress) as folder:
+    with lesson_folder(recipe, opened, out, progress) as folder:
         parents: tuple[StepRecord, ...] = ()
         if opened.general is not None:
             record, path = folder.step(
@@ -241,7 +241,7 @@ def _facts(result: TrainingResult) -> StepResult:
 
 
 @contextmanager
-def _lesson(recipe: Recipe, opened: Opened, out: Path, progress: Progress) -> Iterator[RunFolder]:
+def lesson_folder(recipe: Recipe, opened: Opened, out: Path, progress: Progress) -> Iterator[RunFolder]:
     """A hidden folder beside `out` whose steps are found again when the same command is given again."""
     for note in (*opened.modality.splits.notes, *(opened.general.notes if opened.general else ())):
         progress.say(note)

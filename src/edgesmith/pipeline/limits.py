@@ -37,25 +37,23 @@ class Limits:
     latency_ms: Callable[[Shape, str], float] | None = None
 
     @property
-    def shares(self) -> dict[str, float]:
-        """Of MACs, parameters and latency, those that are limited."""
-        return {name: share for name in _WORDS if (share := getattr(self.config, name)) is not None}
-
-    @property
     def _sums(self) -> dict[str, float]:
         """Shares of what is the sum of all units' costs; of all MACs where only latency is limited, which is no sum."""
-        return {name: share for name, share in self.shares.items() if name != "latency"} or {"macs": 1.0}
+        return {name: share for name, share in self.config.shares.items() if name != "latency"} or {
+            "macs": 1.0
+        }
 
     @property
     def values(self) -> list[float]:
         """What may stay, an entry a limit."""
         return [
-            share * whole for share, whole in zip(self.shares.values(), self.costs(self.shape), strict=True)
+            share * whole
+            for share, whole in zip(self.config.shares.values(), self.costs(self.shape), strict=True)
         ]
 
     def costs(self, shape: Shape) -> tuple[float, ...]:
         """What a shape costs, an entry a limit."""
-        return tuple(self._cost(name, shape) for name in self.shares)
+        return tuple(self._cost(name, shape) for name in self.config.shares)
 
     def _cost(self, name: str, shape: Shape) -> float:
         if name == "macs":
@@ -95,11 +93,11 @@ class Limits:
             RecipeError: that is more than a limit allows.
         """
         whole = self.costs(self.shape)
-        for name, limit, needed, total in zip(self.shares, self.values, least, whole, strict=True):
+        for name, limit, needed, total in zip(self.config.shares, self.values, least, whole, strict=True):
             if needed > limit:
                 layers = "" if set(self.config.units) == {"layers"} else ", or --units layers"
                 raise RecipeError(
-                    f"--{name} {100 * self.shares[name]:g}% would leave nothing in some layer: with {left} there still "
+                    f"--{name} {100 * self.config.shares[name]:g}% would leave nothing in some layer: with {left} there still "
                     f"are {100 * needed / total:.1f} % of the {_WORDS[name]}. "
                     f"Type: --{name} {ceil(100 * needed / total)}%{layers}."
                 )

@@ -1,44 +1,26 @@
-"""`edgesmith prune`: one model, pruned once without retraining, with what every stage of it did to the answers."""
+"""`edgesmith prune`: a fine-tuned model is cut once, or in rounds each of which learns from the whole model what it lost."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
-from edgesmith.analyze.cost import macs
-from edgesmith.compress.distill import predict_logits
-from edgesmith.compress.gates import Batch, Gated, gate_gradients, hidden_gates, layer_gates, unit_gates
-from edgesmith.compress.importance import GradientImportance, from_gradients, magnitude_importance
-from edgesmith.compress.prune import NEURON_MULTIPLE
-from edgesmith.compress.structure import keep_at_sites, keep_hidden, keep_layers
-from edgesmith.compress.tuning import tune_masks
-from edgesmith.models.coupling import (
-    Prunable,
-    Shape,
-    check_is_prunable,
-    prunable_shape,
-    sites,
-    to_prunable,
-    with_hidden,
-    with_layers,
-    with_units,
-)
+from edgesmith.errors import RecipeError
+from edgesmith.models.coupling import Prunable, check_is_prunable, to_prunable
 from edgesmith.models.device import prepare_torch
+from edgesmith.models.families import check_has_compact_form
 from edgesmith.models.plain import to_plain
-from edgesmith.models.site import Site
-from edgesmith.pipeline.bench import model_folder
+from edgesmith.pipeline import steps
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench, model_folder
+from edgesmith.pipeline.cutting import Cut
 from edgesmith.pipeline.folder import appearing, check_is_free
-from edgesmith.pipeline.limits import PRECISION, Limits
-from edgesmith.pipeline.prediction import latency_model
-from edgesmith.pipeline.runs import base_key
+from edgesmith.pipeline.learning import lesson_folder
+from edgesmith.pipeline.runs import RunFolder, StepResult, base_key
 from edgesmith.pipeline.tasks import Opened, open_finetuned
 from edgesmith.recipe import CutConfig, Recipe
 from edgesmith.records import (
@@ -46,312 +28,247 @@ from edgesmith.records import (
     KeptUnits,
     Progress,
     Pruning,
-    PruningStage,
     StepRecord,
+    from_dict,
     to_dict,
     write_json,
 )
-from edgesmith.runtime.judge import Answers
-from edgesmith.search.masks import (
-    Floats,
-    Indices,
-    Units,
-    drop_least,
-    least_cost,
-    rearrange,
-    search_masks,
-    search_masks_within,
-)
 
-BATCH = 32
-"""Rows at once, for gradients and for tuning."""
+FIRST_EPOCHS = 1 / 3
+"""Share of a gradual schedule's epochs that its first round gets."""
 
-Kept = list[Indices]
-"""Indices of the units that stay, at each site, of the layers, or of the hidden units."""
+FEWEST_EPOCHS = 0.05
+"""That a time limit must leave."""
 
 
 def prune(recipe: Recipe, config: CutConfig, out: Path, progress: Progress) -> Pruning:
-    """Cuts a fine-tuned model down to a share of its MACs, parameters or predicted latency, without retraining.
+    """Cuts a fine-tuned model down to a share of its MACs, parameters, predicted latency or word table.
 
     Heads and neurons are chosen by the mask search, rearranged where importance is ``fisher``, and what stays is tuned
-    (arXiv:2204.09656). Whole layers and hidden units are dropped from the least important on. The test rows are not read.
+    (arXiv:2204.09656). Whole layers and hidden units are dropped from the least important on. Where `config.schedule` says so,
+    what is left then learns from the whole model. The test rows are not read.
 
     Args:
-        recipe: of it only the model, the task, the metric, the data and the seed count; and where latency is limited, target
-            and threads.
-        out: folder for the model and its ``step.json``; must not exist, or be empty.
+        recipe: of it only the model, the task, the metric, the data, the seed and `prune` count; and where latency is limited,
+            target and threads.
+        out: folder for the model and its ``step.json``; must not exist, or be empty. A recovery that was stopped goes on.
 
     Raises:
-        RecipeError: `out` holds something, or nothing would be left of a layer.
+        RecipeError: `out` holds something, nothing would be left of a layer or of the word table, or images are to lose tokens.
         ModelError: the model cannot be loaded, or is not fine-tuned for the task.
         DataError: the data cannot be used.
-        UnsupportedError: a family that is not known, or a target that no latency can be predicted for.
+        UnsupportedError: a family that is not known or, with a recovery or a smaller table, has no compact form; or a target
+            that no latency can be predicted for.
+        StepError: the loss became infinite or NaN.
     """
     prepare_torch()
     check_is_free(out)
-    opened = open_finetuned(recipe, check_is_prunable)
+    _check_has_tokens(recipe, config)
+    is_compact = config.shrinks_table or config.schedule != "none"
+    opened = open_finetuned(recipe, check_has_compact_form if is_compact else check_is_prunable)
+    if config.vocabulary is not None:
+        opened.modality.check_can_trim()
+        opened.modality.keep(config.vocabulary)
+    if config.schedule != "none":
+        with lesson_folder(recipe, opened, out, progress) as run:
+            return _Rounds(recipe, config, opened, run, progress).finish(out)
     for note in opened.modality.splits.notes:
         progress.say(note)
-    run = _Run(recipe, config, opened, progress)
-    kept, student = run.cut()
-    return run.finish(kept, student, out)
+    cut = Cut(recipe, config, opened, _whole(opened, config), progress)
+    student = cut.student()
+    with appearing(out) as folder:
+        pruning = cut.pruning(_written(opened, cut, student, folder), out)
+        _record(recipe, config, opened, pruning, folder)
+    return pruning
 
 
-class _Run:
-    """One pruning: the whole model, its limits, and what was found so far."""
+def _check_has_tokens(recipe: Recipe, config: CutConfig) -> None:
+    for option in ("vocabulary", "embedding"):
+        value = getattr(config, option)
+        if value is not None and recipe.task == "image-classification":
+            raise RecipeError(f"--{option} is {value}; images have no word table. Leave it out.")
 
-    def __init__(self, recipe: Recipe, config: CutConfig, opened: Opened, progress: Progress) -> None:
-        self.recipe, self.config, self.opened, self.progress = recipe, config, opened, progress
-        self.modality = opened.modality
-        self.quality: dict[str, float] = {}
-        self.agreement: dict[str, float] = {}
-        self.wall_s: dict[str, float] = {}
-        self.whole: Prunable = to_prunable(opened.model)
-        self.shape: Shape = prunable_shape(self.whole.config)
-        lengths = self.modality.validation_rows.lengths
-        self.tokens = config.length or round(sum(lengths) / len(lengths))
-        self.latency_ms = None if config.latency is None else latency_model(recipe, self.tokens)
-        self.limits = Limits(config, self.shape, self.tokens, self.latency_ms)
 
-    @cached_property
-    def reference(self) -> Answers:
-        """(N,) the whole model's, to the validation rows."""
-        return self._answers(self.whole)
+def _whole(opened: Opened, config: CutConfig) -> Prunable:
+    """What is cut: with the model's positions, or as many as are in use where the tables shrink too."""
+    return opened.modality.compact(opened.model) if config.shrinks_table else to_prunable(opened.model)
 
-    # ---- what is cut
 
-    def cut(self) -> tuple[list[KeptUnits], Prunable]:
-        """Which units stay, and the model that is left."""
-        kinds = set(self.config.units)
-        if kinds == {"layers"}:
-            gradients = torch.cat(self._gradients(layer_gates, [1] * self.shape.depth), dim=1)
-            return self._drop("layers", gradients, lambda kept: with_layers(self.shape, kept), keep_layers)
-        if kinds == {"hidden"}:
-            (gradients,) = self._gradients(hidden_gates, [self.shape.hidden])
-            return self._drop(
-                "hidden units",
-                gradients,
-                lambda kept: with_hidden(self.shape, len(kept)),
-                keep_hidden,
-                NEURON_MULTIPLE,
+def _written(opened: Opened, cut: Cut, student: Prunable, folder: Path) -> PreTrainedModel:
+    """The student in a folder, as a plain model where one has its shape, read back."""
+    model = to_plain(student, opened.model) or student
+    opened.modality.save(model, folder, trimmed=cut.is_trimmed)
+    again: PreTrainedModel = type(model).from_pretrained(folder)
+    return again
+
+
+def _record(recipe: Recipe, config: CutConfig, opened: Opened, pruning: Pruning, folder: Path) -> None:
+    settings = {"prune": to_dict(config), "task": recipe.task, "max_length": recipe.data.max_length}
+    splits = opened.modality.splits
+    record = StepRecord(
+        step="prune",
+        key=base_key(model_folder(recipe.model), splits.fingerprint, recipe.seed, settings),
+        wall_s=sum(pruning.wall_s.values()),
+        config=settings,
+        facts=to_dict(pruning),
+    )
+    write_json(folder / STEP_RECORD_NAME, record)
+
+
+@dataclass(frozen=True)
+class _Round:
+    """One cut and what is learnt after it.
+
+    Attributes:
+        config: shares of the model that the round begins with.
+        epochs: share of all.
+    """
+
+    config: CutConfig
+    epochs: float
+
+
+def _rounds(config: CutConfig) -> list[_Round]:
+    """One, or two by the square root of every share; the word table shrinks in the last."""
+    if config.schedule == "one-shot":
+        return [_Round(config, 1.0)]
+    halfway: dict[str, Any] = {name: share**0.5 for name, share in config.shares.items()}
+    first = replace(config, **halfway, vocabulary=None, embedding=None)
+    return [_Round(first, FIRST_EPOCHS), _Round(replace(config, **halfway), 1 - FIRST_EPOCHS)]
+
+
+class _Rounds:
+    """Cuts with a recovery after each, as steps in a folder where a second try finds what is done."""
+
+    def __init__(
+        self, recipe: Recipe, config: CutConfig, opened: Opened, folder: RunFolder, progress: Progress
+    ) -> None:
+        self.recipe, self.config, self.opened = recipe, config, opened
+        self.folder, self.progress = folder, progress
+        self.bench = Workbench(recipe, opened.modality, opened.model, model_folder(recipe.model), progress)
+        self.epochs = recipe.prune.recovery.epochs
+        self.parents: tuple[StepRecord, ...] = ()
+
+    def finish(self, out: Path) -> Pruning:
+        """All rounds, and the last one's model handed over."""
+        model, found = _whole(self.opened, self.config), []
+        for number, one in enumerate(_rounds(self.config), 1):
+            cut = Cut(
+                self.recipe, one.config, self.opened, model, self.progress, self.bench.teacher_validation
             )
-        return self._cut_units()
-
-    def _drop(
-        self,
-        name: str,
-        gradients: Tensor,
-        shape_of_kept: Callable[[list[int]], Shape],
-        keep: Callable[[Prunable, list[int]], Prunable],
-        multiple: int = 1,
-    ) -> tuple[list[KeptUnits], Prunable]:
-        """Drops layers or hidden units, of which (N, units) gradients tell, from the least important on."""
-        importance = self._from(gradients)
-        self._measure("before", self.whole)
-        with self._stage("search"):
-            kept = drop_least(
-                importance,
-                lambda left: self.limits.costs(shape_of_kept(left.tolist())),
-                self.limits.values,
-                multiple=multiple,
-            ).tolist()
-            self.limits.check(
-                self.limits.costs(shape_of_kept(kept)), f"{len(kept)} of {len(importance)} {name}"
+            model = self._cut(cut, number)
+            if number == 1 and self.config.time_limit_s is not None:
+                self._fit_time(cut, model, self.config.time_limit_s)
+            model, pruning = self._recover(cut, model, number, one.epochs * self.epochs)
+            found.append(pruning)
+        with appearing(self.folder.path / "handed-over") as folder:
+            read = _written(self.opened, cut, model, folder)
+            pruning = replace(_summed(found), folder=str(out), model_class=type(read).__name__)
+            _record(
+                self.recipe, self.config, self.opened, replace(pruning, schedule=self.config.schedule), folder
             )
-            student = keep(self.whole, kept)
-        self._measure("search", student)
-        return [KeptUnits(name=name, units=len(importance), indices=tuple(kept))], student
+        if out.exists():
+            out.rmdir()  # it is empty
+        (self.folder.path / "handed-over").rename(out)
+        return replace(pruning, schedule=self.config.schedule)
 
-    def _cut_units(self) -> tuple[list[KeptUnits], Prunable]:
-        """Chooses heads and neurons, rearranges them, and tunes what stays."""
-        places = sites(self.whole)
-        groups = self._groups(places, [np.zeros(site.units) for site in places])
-        fewest = self._shape(places, self._everywhere(places, search_masks(groups, least_cost(groups))))
-        self.limits.check(
-            self.limits.costs(fewest), f"the fewest {' and '.join(self.config.units)} in each layer"
+    def _cut(self, cut: Cut, number: int) -> Prunable:
+        def work(folder: Path) -> StepResult:
+            student = cut.student()
+            self.opened.modality.save(student, folder / MODEL_FOLDER, trimmed=cut.is_trimmed)
+            return StepResult(to_dict(cut.pruning(student, folder)))
+
+        return self._step(f"{number:02d}-prune", cut, cut.config, work)[0]
+
+    def _recover(self, cut: Cut, student: Prunable, number: int, epochs: float) -> tuple[Prunable, Pruning]:
+        """The student after its training, and what the round did."""
+        pruned = from_dict(Pruning, self.parents[-1].facts)
+        config = replace(self.recipe.prune.recovery, epochs=epochs)
+
+        def work(folder: Path) -> StepResult:
+            result = steps.recover(
+                self.bench, student, config, f"recovering round {number}", folder, trimmed=cut.is_trimmed
+            )
+            self.opened.modality.save(student, folder / MODEL_FOLDER, trimmed=cut.is_trimmed)
+            answers = cut.answers(student, cut.rows)
+            return StepResult(
+                {
+                    "quality": result.score,
+                    "agreement": self.bench.judge.agreement(answers, self.bench.teacher_validation),
+                    "wall_s": result.wall_s,
+                }
+            )
+
+        model, facts = self._step(f"{number:02d}-recover", cut, config, work)
+        return model, replace(
+            pruned,
+            quality={**pruned.quality, "recovery": facts["quality"]},
+            agreement={**pruned.agreement, "recovery": facts["agreement"]},
+            wall_s=pruned.wall_s | {"recovery": round(facts["wall_s"], 2)},
+            epochs=epochs,
         )
-        room = self.limits.left_for(groups)
-        self._measure("before", self.whole)
-        gradients = self._unit_gradients(places)
-        with self._stage("search"):
-            importance = self._importance(gradients)
-            found = search_masks_within(
-                self._groups(places, importance),
-                room,
-                lambda left: self.limits.is_fast(self._shape(places, self._everywhere(places, left))),
+
+    def _fit_time(self, cut: Cut, student: Prunable, limit_s: float) -> None:
+        """Fewer epochs, where as many as the recipe asks for would take longer than the limit."""
+        config, (pruned,) = self.recipe.prune.recovery, self.parents
+
+        def work(folder: Path) -> StepResult:
+            epoch_s = steps.seconds_an_epoch(self.bench, student, config, trimmed=cut.is_trimmed)
+            return StepResult({"epoch_s": epoch_s})
+
+        timed, _ = self.folder.step("00-time", config=config, parents=self.parents, work=work)
+        epoch_s, facts = float(timed.facts["epoch_s"]), pruned.facts
+        evaluation_s = facts["wall_s"]["evaluation"] / len(facts["quality"])
+        fixed_s = len(_rounds(self.config)) * config.evaluations * evaluation_s
+        fitting = (limit_s - fixed_s) / epoch_s
+        if fitting < FEWEST_EPOCHS:
+            least = ceil((FEWEST_EPOCHS * epoch_s + fixed_s) / 60)
+            raise RecipeError(
+                f"--time-limit {limit_s:g}s is too short: an epoch takes about {epoch_s:.0f} s here, and evaluations "
+                f"{fixed_s:.0f} s. Type: --time-limit {least}min, or --max-rows with fewer rows."
             )
-            kept = self._everywhere(places, found)
-            student = self._student(kept)
-        self._measure("search", student)
-        if self.config.importance == "fisher":
-            with self._stage("rearrangement"):
-                kept = [_rearranged(rows, units) for rows, units in zip(gradients, kept, strict=True)]
-                student = self._student(kept)
-            self._measure("rearrangement", student)
-        scales: list[Tensor | None] = [None] * len(places)
-        if self.config.tuning_rows:
-            with self._stage("tuning"):
-                scales = [*self._tune(student)]
-            self._measure("tuning", student)
-        return [
-            KeptUnits(
-                name=_name(places, site),
-                units=site.units,
-                indices=tuple(units.tolist()),
-                scales=None if scale is None else (float(scale.min()), float(scale.max())),
-            )
-            for site, units, scale in zip(places, kept, scales, strict=True)
-        ], student
-
-    def _everywhere(self, places: list[Site], found: Sequence[Indices]) -> Kept:
-        """What stays at each site: what was found where units may go, else all."""
-        left = iter(found)
-        return [next(left) if self._may_go(site) else np.arange(site.units) for site in places]
-
-    def _shape(self, places: list[Site], kept: Kept) -> Shape:
-        return with_units(self.shape, places, [len(units) for units in kept])
-
-    def _may_go(self, site: Site) -> bool:
-        return site.kind in self.config.units
-
-    def _groups(self, places: list[Site], importance: Sequence[Floats]) -> list[Units]:
-        """What is searched: the sites of the kinds that may go."""
-        return [
-            Units(
-                kind=site.kind,
-                importance=scores,
-                cost=self.limits.unit_costs(places, site),
-                multiple=NEURON_MULTIPLE if site.kind == "neurons" else 1,
-            )
-            for site, scores in zip(places, importance, strict=True)
-            if self._may_go(site)
-        ]
-
-    def _importance(self, gradients: Sequence[Tensor]) -> list[Floats]:
-        if self.config.importance == "magnitude":
-            return [each.double().numpy() for each in magnitude_importance(self.whole)]
-        return [self._from(rows) for rows in gradients]
-
-    def _student(self, kept: Kept) -> Prunable:
-        return keep_at_sites(self.whole, [torch.from_numpy(units) for units in kept])
-
-    def _tune(self, student: Prunable) -> list[Tensor]:
-        batches = self._batches(self.config.tuning_rows)
-        self.progress.start("tuning masks", self.shape.depth)
-        scales = tune_masks(student, self.whole, batches, on_layer=self.progress.advance)
-        self.progress.finish()
-        return scales
-
-    # ---- what is asked of the model
-
-    def _unit_gradients(self, places: list[Site]) -> list[Tensor]:
-        """Of each site, (N, units); none where the weights alone tell."""
-        if self.config.importance == "magnitude":
-            return []
-        return self._gradients(unit_gates, [site.units for site in places])
-
-    def _gradients(self, hang: Gated, units: list[int]) -> list[Tensor]:
-        batches = self._batches(self.config.importance_rows)
-        with self._stage("importance"):
-            self.progress.start("measuring importance", len(batches))
-            found = gate_gradients(self.whole, batches, hang, units, on_batch=self.progress.advance)
-            self.progress.finish()
-        return found
-
-    def _from(self, gradients: Tensor) -> Floats:
-        kind: GradientImportance = "fisher" if self.config.importance == "fisher" else "taylor"
-        found: Floats = from_gradients(gradients.double(), kind).numpy()
-        return found
-
-    def _batches(self, rows: int) -> list[Batch]:
-        train = self.modality.splits.train
-        drawn = np.random.default_rng(self.recipe.seed).permutation(len(train))[:rows]
-        return list(self.modality.encode(train.take(drawn)).batches(BATCH))
-
-    def _answers(self, model: Prunable) -> Answers:
-        rows = self.modality.validation_rows
-        return rows.answers(predict_logits(model, rows).numpy(), self.modality.judge)
-
-    def _measure(self, stage: PruningStage, model: Prunable) -> None:
-        """Answers the validation rows, and books what came of it."""
-        with self._stage("evaluation"):
-            answers = self.reference if model is self.whole else self._answers(model)
-        judge = self.modality.judge
-        self.quality[stage] = judge.quality(answers, self.modality.validation_rows.truth)
-        self.agreement[stage] = judge.agreement(answers, self.reference)
-        place = f"after {stage}" if stage != "before" else stage
+        self.epochs = min(self.epochs, fitting)
         self.progress.say(
-            f"{place}: {judge.metric} {self.quality[stage]:.4f} on {len(answers):,} validation rows"
+            f"an epoch takes about {epoch_s:.0f} s, evaluations {fixed_s:.0f} s: {self.epochs:.2f} of "
+            f"{config.epochs:g} epochs fit into {limit_s:.0f} s"
         )
 
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        """Books the time of a stage."""
-        start = time.monotonic()
-        yield
-        self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - start
-
-    # ---- what is handed over
-
-    def finish(self, kept: list[KeptUnits], student: Prunable, out: Path) -> Pruning:
-        """Writes the model, reads it back, and counts it."""
-        model = to_plain(student, self.opened.model) or student
-        with appearing(out) as partial:
-            self.modality.save(model, partial)
-            again = type(model).from_pretrained(partial)
-            left = prunable_shape(again.config)
-            pruning = Pruning(
-                model=self.recipe.model,
-                folder=str(out),
-                model_class=type(model).__name__,
-                metric=self.modality.judge.metric,
-                validation_rows=len(self.reference),
-                quality=self.quality,
-                agreement=self.agreement,
-                kept=tuple(kept),
-                tokens=self.tokens,
-                macs_before=macs(self.shape, self.tokens),
-                macs_after=macs(left, self.tokens),
-                parameters_before=_count(self.opened.model),
-                parameters_after=_count(again),
-                wall_s={name: round(seconds, 2) for name, seconds in self.wall_s.items()},
-                predicted_ms=self._predicted_ms(left),
-                target=None if self.latency_ms is None else self.recipe.target,
-            )
-            write_json(partial / STEP_RECORD_NAME, self._record(pruning))
-        return pruning
-
-    def _predicted_ms(self, left: Shape) -> tuple[float, float] | None:
-        """Before and after, where latency is limited."""
-        if self.latency_ms is None:
-            return None
-        return self.latency_ms(self.shape, PRECISION), self.latency_ms(left, PRECISION)
-
-    def _record(self, pruning: Pruning) -> StepRecord:
-        recipe, splits = self.recipe, self.modality.splits
-        config = {"prune": to_dict(self.config), "task": recipe.task, "max_length": recipe.data.max_length}
-        return StepRecord(
-            step="prune",
-            key=base_key(model_folder(recipe.model), splits.fingerprint, recipe.seed, config),
-            wall_s=sum(self.wall_s.values()),
+    def _step(
+        self, name: str, cut: Cut, config: Any, work: Callable[[Path], StepResult]
+    ) -> tuple[Prunable, dict[str, Any]]:
+        """A step that follows from the one before: the model in its folder, and its facts."""
+        record, path = self.folder.step(
+            name,
             config=config,
-            facts=to_dict(pruning),
+            parents=self.parents,
+            work=work,
+            on_reuse=lambda record: self.progress.say(f"{name}: already done in {record.wall_s:.0f} s"),
         )
+        self.parents = (record,)
+        return self.bench.load_student(path / MODEL_FOLDER), dict(record.facts)
 
 
-def _name(places: Sequence[Site], site: Site) -> str:
-    """Such as ``layer 0 heads``; of several FFNs in a layer with a number."""
-    alike = [place for place in places if (place.kind, place.layer) == (site.kind, site.layer)]
-    number = f" {alike.index(site)}" if len(alike) > 1 else ""
-    return f"layer {site.layer} {site.kind}{number}"
+def _summed(rounds: Sequence[Pruning]) -> Pruning:
+    """The last round as one that began with the whole model, and those before it."""
+    first, last = rounds[0], rounds[-1]
+    if first is last:
+        return last
+    began = {kept.name: kept for kept in first.kept}
+    return replace(
+        last,
+        kept=tuple(_composed(began.get(kept.name), kept) for kept in last.kept),
+        macs_before=first.macs_before,
+        parameters_before=first.parameters_before,
+        predicted_ms=last.predicted_ms
+        and first.predicted_ms
+        and (first.predicted_ms[0], last.predicted_ms[1]),
+        earlier=tuple(rounds[:-1]),
+    )
 
 
-def _rearranged(gradients: Tensor, kept: Indices) -> Indices:
-    """By the block of the Fisher information that belongs to a site, of (N, units) gradients."""
-    rows = gradients.double().numpy()
-    return rearrange(rows.T @ rows, kept)
-
-
-def _count(model: PreTrainedModel) -> int:
-    """Parameters, each once."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def _composed(first: KeptUnits | None, second: KeptUnits) -> KeptUnits:
+    """What a second cut keeps of what a first one kept, by the whole model's numbers."""
+    if first is None:
+        return second
+    indices = tuple(first.indices[index] for index in second.indices)
+    return replace(second, units=first.units, indices=indices)

@@ -11,7 +11,6 @@ from functools import cached_property
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import PreTrainedConfig
 
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers
 from edgesmith.compress.quantize_ranges import Inputs, Range, input_range, observe_inputs
@@ -19,7 +18,6 @@ from edgesmith.compress.quantize_sensitivity import sensitivities
 from edgesmith.data.encoding import model_inputs
 from edgesmith.models.device import prepare_torch
 from edgesmith.models.families import check_has_compact_form
-from edgesmith.models.vision import is_vision
 from edgesmith.pipeline.bench import Workbench, model_folder
 from edgesmith.pipeline.tasks import open_finetuned
 from edgesmith.recipe import PrecisionConfig, Recipe
@@ -120,11 +118,6 @@ class Calibration:
         return float((counter.get_total_flops() / 2 - padding) / self.rows)
 
 
-def _check_has_compact_form(config: PreTrainedConfig) -> None:
-    if not is_vision(config):
-        check_has_compact_form(config)
-
-
 def open_calibration(recipe: Recipe, config: PrecisionConfig, progress: Progress) -> Calibration:
     """Opens a model that is fine-tuned for its task, and the data.
 
@@ -136,7 +129,7 @@ def open_calibration(recipe: Recipe, config: PrecisionConfig, progress: Progress
     prepare_torch()
     start = time.monotonic()
     recipe = replace(recipe, runtimes=(config.runtime,))
-    opened = open_finetuned(recipe, _check_has_compact_form)
+    opened = open_finetuned(recipe, check_has_compact_form)
     for note in opened.modality.splits.notes:
         progress.say(note)
     bench = Workbench(recipe, opened.modality, opened.model, model_folder(recipe.model), progress)

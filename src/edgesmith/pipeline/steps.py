@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from edgesmith.compress.gates import Batch
 from edgesmith.compress.match import layer_map
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.structure import keep_layers
-from edgesmith.compress.training import ConsistentLabels, TrainingResult, hard_label_loss, train
+from edgesmith.compress.training import ConsistentLabels, TrainingResult, hard_label_loss, time_steps, train
+from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder
+from edgesmith.models.coupling import Prunable
 from edgesmith.pipeline.bench import LOGITS, MODEL_FOLDER, Workbench
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.recipe import CandidateName, TeachingConfig
@@ -164,7 +168,7 @@ def _short_training(
     rows = bench.student_lesson_rows.sample(search.trial_rows, bench.recipe.seed)
     recovery = bench.recipe.prune.recovery
     config = replace(recovery, epochs=search.trial_epochs, evaluations=1, joined_batches=0.0)  # they pay late
-    result = _recover(bench, structure, student, rows, config, title, folder)
+    result = _recovered(bench, structure, student, config, title, folder, rows)
     return student, _training_facts(result) | {"drop": bench.teacher_quality - result.score}, reasons
 
 
@@ -172,9 +176,8 @@ def prune(bench: Workbench, candidate: Candidate, parent: Path, folder: Path) ->
     """Removes heads, neurons and, of texts, tokens and embedding rank from the distilled student, and recovers it."""
     student, reasons = _pruned(bench, candidate.structure, bench.load_student(parent / MODEL_FOLDER))
     before = _validation_quality(bench, student)
-    rows, config = list(range(len(bench.student_lesson_rows))), bench.recipe.prune.recovery
-    title = f"recovering '{candidate.name}'"
-    result = _recover(bench, candidate.structure, student, rows, config, title, folder)
+    config, title = bench.recipe.prune.recovery, f"recovering '{candidate.name}'"
+    result = _recovered(bench, candidate.structure, student, config, title, folder)
     bench.modality.save(student, folder / MODEL_FOLDER, trimmed=True)
     facts = (
         _training_facts(result)
@@ -208,30 +211,42 @@ def _pruned(
     return smaller, [*units, *tokens]
 
 
-def _recover(
+def _recovered(
     bench: Workbench,
     structure: Structure,
     student: CompactEncoder,
-    rows: list[int],
     config: TeachingConfig,
     title: str,
     folder: Path,
+    rows: Sequence[int] | None = None,
 ) -> TrainingResult:
-    """Distils a pruned student on some training rows; one that still computes what the teacher does is left alone."""
+    """A student after its recovery; one that still computes what the teacher does is left alone."""
     if _is_lossless(bench, structure):
         return TrainingResult(score=_validation_quality(bench, student), curve=(), steps=0, wall_s=0.0)
-    loss = TaskLoss(
-        student,
-        bench.teacher,
-        bench.teacher_logits[rows],
-        config,
-        bench.augmentation(config, trimmed=True),
-        seed=bench.recipe.seed,
-    )
+    return recover(bench, student, config, title, folder, rows=rows)
+
+
+def recover(
+    bench: Workbench,
+    student: Prunable,
+    config: TeachingConfig,
+    title: str,
+    folder: Path,
+    *,
+    rows: Sequence[int] | None = None,
+    trimmed: bool = True,
+) -> TrainingResult:
+    """Distils what was cut out of the teacher.
+
+    Args:
+        rows: of the lesson rows that it learns from; None takes all.
+        trimmed: whether it reads the ids of the tokens that students keep, or the teacher's.
+    """
+    lesson, loss = _recovery(bench, student, config, rows, trimmed)
     return train(
         student,
-        bench.student_lesson_rows.take(rows),
-        bench.student_validation_rows,
+        lesson,
+        bench.student_validation_rows if trimmed else bench.validation_rows,
         config,
         folder=folder / "checkpoints",
         seed=bench.recipe.seed,
@@ -241,6 +256,29 @@ def _recover(
         loss=loss,
         beside=loss.beside,
     )
+
+
+def seconds_an_epoch(bench: Workbench, student: Prunable, config: TeachingConfig, *, trimmed: bool) -> float:
+    """That `recover` would take without evaluations, by its first steps."""
+    lesson, loss = _recovery(bench, student, config, None, trimmed)
+    return time_steps(student, lesson, config, loss, bench.recipe.seed) * ceil(
+        len(lesson) / config.batch_size
+    )
+
+
+def _recovery(
+    bench: Workbench,
+    student: Prunable,
+    config: TeachingConfig,
+    rows: Sequence[int] | None,
+    trimmed: bool,
+) -> tuple[EncodedRows, TaskLoss]:
+    """What a student learns from, and its loss."""
+    lesson, logits = bench.student_lesson_rows if trimmed else bench.lesson_rows, bench.teacher_logits
+    if rows is not None:
+        lesson, logits = lesson.take(rows), logits[rows]
+    augment = bench.augmentation(config, trimmed=trimmed)
+    return lesson, TaskLoss(student, bench.teacher, logits, config, augment, seed=bench.recipe.seed)
 
 
 def _is_lossless(bench: Workbench, structure: Structure) -> bool:

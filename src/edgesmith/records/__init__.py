@@ -25,7 +25,15 @@ from edgesmith.records.measurement import (
 from edgesmith.records.plan import LayerPlan, Plan, Scheme
 from edgesmith.records.preprocessing import ImagePreprocessing
 from edgesmith.records.progress import Progress, SilentProgress
-from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage, UnitKind
+from edgesmith.records.pruning import (
+    CoupledGroup,
+    CoupledModel,
+    KeptUnits,
+    Pruning,
+    PruningStage,
+    Schedule,
+    UnitKind,
+)
 from edgesmith.records.quantization import (
     NO_NUMBER,
     LayerSensitivity,
@@ -131,6 +139,7 @@ __all__ = [
     "Rates",
     "RowGroup",
     "RuntimeName",
+    "Schedule",
     "Scheme",
     "ScriptPieces",
     "Sensitivities",

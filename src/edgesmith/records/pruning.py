@@ -7,7 +7,10 @@ from typing import Literal
 
 UnitKind = Literal["heads", "neurons", "layers", "hidden"]
 
-PruningStage = Literal["before", "search", "rearrangement", "tuning"]
+PruningStage = Literal["before", "search", "rearrangement", "tuning", "embedding", "recovery"]
+
+Schedule = Literal["none", "one-shot", "gradual"]
+"""Whether what was cut is recovered: once, or after each of several cuts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +82,11 @@ class Pruning:
         tokens: of the input that MACs are counted for.
         parameters_before, parameters_after: counted in the models' weights.
         wall_s: seconds of each stage.
+        vocabulary, table: rows, and weights with those of a factorisation, of the word table before and after; None where it
+            stays as it is.
+        length_ratio: mean tokens of a validation row after and before; None likewise.
+        epochs: of recovery.
+        earlier: the cuts before the last, each recovered; in a gradual schedule.
         predicted_ms: latency on `target` before and after, in FP32; None where it was not limited. Nothing was timed.
     """
 
@@ -87,8 +95,8 @@ class Pruning:
     model_class: str
     metric: str
     validation_rows: int
-    quality: dict[str, float]
-    agreement: dict[str, float]
+    quality: dict[PruningStage, float]
+    agreement: dict[PruningStage, float]
     kept: tuple[KeptUnits, ...]
     tokens: int
     macs_before: int
@@ -96,7 +104,12 @@ class Pruning:
     parameters_before: int
     parameters_after: int
     wall_s: dict[str, float]
-    notes: tuple[str, ...] = ()
+    vocabulary: tuple[int, int] | None = None
+    table: tuple[int, int] | None = None
+    length_ratio: float | None = None
+    schedule: Schedule = "none"
+    epochs: float = 0.0
+    earlier: tuple[Pruning, ...] = ()
     predicted_ms: tuple[float, float] | None = None
     target: str | None = None
     schema_version: int = 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from edgesmith.records import CoupledGroup, CoupledModel, KeptUnits, Pruning
+from edgesmith.records import CoupledGroup, CoupledModel, KeptUnits, Pruning, PruningStage
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.units import agreement, percent
 
-_STAGES = {
+_STAGES: dict[PruningStage, str] = {
     "before": "as it came",
     "search": "after the search",
     "rearrangement": "after rearrangement",
     "tuning": "after tuning",
+    "embedding": "after the word table shrank",
+    "recovery": "after recovery",
 }
 
 _WHAT = {
@@ -49,12 +51,17 @@ def group_tables(model: CoupledModel) -> Iterator[Table]:
 
 def pruning_tables(pruning: Pruning) -> Iterator[Table]:
     """What the answers lost at every stage, what stays of each layer, and what the model costs now."""
+    rounds = (*pruning.earlier, pruning)
+    learnt = " and ".join(f"{one.epochs:.2f}" for one in rounds if one.epochs)
     yield Table(
         title=f"Pruned {pruning.model}",
         columns=("stage", pruning.metric, "points lost", "answers as before", "s"),
         align="lrrrr",
-        rows=tuple(_stage_row(stage, pruning) for stage in pruning.quality),
-        notes=(f"on {pruning.validation_rows:,} validation rows; nothing was retrained",),
+        rows=tuple(_stage_row(stage, one, rounds[0]) for one in rounds for stage in one.quality),
+        notes=(
+            f"on {pruning.validation_rows:,} validation rows; "
+            + (f"{learnt} epochs of learning from the whole model" if learnt else "nothing was retrained"),
+        ),
     )
     yield Table(
         title="What stays",
@@ -69,9 +76,11 @@ def pruning_tables(pruning: Pruning) -> Iterator[Table]:
         rows=(
             _cost_row("parameters", pruning.parameters_before, pruning.parameters_after),
             _cost_row("MACs", pruning.macs_before, pruning.macs_after),
+            *_table_rows(pruning),
             *_predicted_rows(pruning),
         ),
         notes=(
+            *_length_notes(pruning),
             f"MACs of the encoder at {pruning.tokens} tokens, every layer counted over all of them",
             f"{pruning.folder} opens with {pruning.model_class}.from_pretrained{_import(pruning)}",
         ),
@@ -104,17 +113,17 @@ def _slices(groups: Sequence[CoupledGroup]) -> Iterator[tuple[str, ...]]:
                 name = ""
 
 
-def _stage_row(stage: str, pruning: Pruning) -> tuple[str, ...]:
-    quality = pruning.quality[stage]
-    lost = 100 * (pruning.quality["before"] - quality)
-    seconds = pruning.wall_s.get(stage)
+def _stage_row(stage: PruningStage, one: Pruning, first: Pruning) -> tuple[str, ...]:
+    """Of a round; the model as it came is what the first one began with."""
+    seconds = one.wall_s.get(stage)
     if stage == "search":
-        seconds = (seconds or 0.0) + pruning.wall_s.get("importance", 0.0)
+        seconds = (seconds or 0.0) + one.wall_s.get("importance", 0.0)
+    is_first = stage == "before" and one is first
     return (
-        _STAGES[stage],
-        f"{quality:.4f}",
-        NONE if stage == "before" else f"{lost:.2f}",
-        agreement(pruning.agreement[stage], pruning.metric),
+        "before the next cut" if stage == "before" and not is_first else _STAGES[stage],
+        f"{one.quality[stage]:.4f}",
+        NONE if is_first else f"{100 * (first.quality['before'] - one.quality[stage]):.2f}",
+        agreement(one.agreement[stage], one.metric),
         NONE if seconds is None else f"{seconds:.1f}",
     )
 
@@ -122,6 +131,17 @@ def _stage_row(stage: str, pruning: Pruning) -> tuple[str, ...]:
 def _kept_row(kept: KeptUnits) -> tuple[str, ...]:
     scales = NONE if kept.scales is None else f"{kept.scales[0]:.2f} to {kept.scales[1]:.2f}"
     return kept.name, f"{len(kept.indices):,} of {kept.units:,}", scales
+
+
+def _table_rows(pruning: Pruning) -> Iterator[tuple[str, ...]]:
+    if pruning.vocabulary is not None and pruning.table is not None:
+        yield _cost_row("tokens in the vocabulary", *pruning.vocabulary)
+        yield _cost_row("weights of the word table", *pruning.table)
+
+
+def _length_notes(pruning: Pruning) -> Iterator[str]:
+    if pruning.length_ratio is not None:
+        yield f"validation rows have {pruning.length_ratio:.3f} times as many tokens as before; every text can still be written"
 
 
 def _predicted_rows(pruning: Pruning) -> Iterator[tuple[str, ...]]:

@@ -369,15 +369,10 @@ class Cut:
             wall_s={name: round(seconds, 2) for name, seconds in self.wall_s.items()},
             vocabulary=words and (words[0].vocab, words[1].vocab),
             table=words and (_table_weights(words[0]), _table_weights(words[1])),
-            length_ratio=self._length_ratio if self.is_trimmed else None,
+            coverage=self.modality.trim_coverage() if self.is_trimmed else None,
             predicted_ms=self._predicted_ms(left),
             target=None if self.latency_ms is None else self.recipe.target,
         )
-
-    @property
-    def _length_ratio(self) -> float:
-        """Tokens that the student reads of the validation rows, to those that the whole model reads."""
-        return sum(self.rows.lengths) / sum(self.modality.validation_rows.lengths)
 
     def _predicted_ms(self, left: Shape) -> tuple[float, float] | None:
         """Before and after, where latency is limited."""

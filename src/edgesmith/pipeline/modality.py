@@ -18,7 +18,7 @@ from edgesmith.data import Splits
 from edgesmith.data.encoding import EncodedRows
 from edgesmith.models import CompactEncoder, save_classifier
 from edgesmith.recipe import Recipe, TeachingConfig
-from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, VocabularyCoverage
+from edgesmith.records import EncoderShape, ImagePreprocessing, Structure, TextCoverage, VocabularyCoverage
 from edgesmith.runtime import Judge
 from edgesmith.runtime.judge import Answers
 from edgesmith.search.vocabulary import Vocabulary
@@ -156,6 +156,10 @@ class Modality(ABC):
     def trim_facts(self) -> dict[str, float]:
         """What trimming left."""
         return {}
+
+    def trim_coverage(self) -> TextCoverage | None:
+        """What trimming does to the validation rows; None where nothing is trimmed."""
+        return None
 
     def coverage(
         self, teacher: npt.ArrayLike, artifact: npt.ArrayLike, truth: npt.ArrayLike

@@ -25,7 +25,7 @@ from edgesmith.compress.vocabulary import TrimmedVocabulary, check_can_trim, tri
 from edgesmith.data import Splits, TextExamples
 from edgesmith.data.encoding import EncodedExamples, encode
 from edgesmith.measure.baseline import bag_of_words
-from edgesmith.measure.coverage import measure_coverage
+from edgesmith.measure.coverage import measure_coverage, text_coverage
 from edgesmith.models import (
     CompactBert,
     CompactBertForSequenceClassification,
@@ -36,7 +36,7 @@ from edgesmith.models import (
 from edgesmith.models.pieces import Pieces
 from edgesmith.pipeline.modality import Modality
 from edgesmith.recipe import Recipe, TeachingConfig
-from edgesmith.records import EncoderShape, Structure, VocabularyCoverage
+from edgesmith.records import EncoderShape, Structure, TextCoverage, VocabularyCoverage
 from edgesmith.runtime import TOKENIZER_NAME
 from edgesmith.runtime.judge import Answers
 from edgesmith.search.vocabulary import VOCABULARIES, Vocabulary
@@ -248,6 +248,10 @@ class TextModality(Modality):
 
     def trim_facts(self) -> dict[str, float]:
         return {"vocabulary_coverage": self._student.trimmed.coverage}
+
+    def trim_coverage(self) -> TextCoverage:
+        before, after = self.reader.backend_tokenizer, self.student_reader.backend_tokenizer
+        return text_coverage(before, after, self.splits.validation)
 
     def coverage(
         self, teacher: npt.ArrayLike, artifact: npt.ArrayLike, truth: npt.ArrayLike

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgesmith.records.coverage import TextCoverage
+
 UnitKind = Literal["heads", "neurons", "layers", "hidden"]
 
 PruningStage = Literal["before", "search", "rearrangement", "tuning", "embedding", "recovery"]
@@ -84,7 +86,7 @@ class Pruning:
         wall_s: seconds of each stage.
         vocabulary, table: rows, and weights with those of a factorisation, of the word table before and after; None where it
             stays as it is.
-        length_ratio: mean tokens of a validation row after and before; None likewise.
+        coverage: what that does to the validation rows; None where every token stays.
         epochs: of recovery.
         earlier: the cuts before the last, each recovered; in a gradual schedule.
         predicted_ms: latency on `target` before and after, in FP32; None where it was not limited. Nothing was timed.
@@ -106,7 +108,7 @@ class Pruning:
     wall_s: dict[str, float]
     vocabulary: tuple[int, int] | None = None
     table: tuple[int, int] | None = None
-    length_ratio: float | None = None
+    coverage: TextCoverage | None = None
     schedule: Schedule = "none"
     epochs: float = 0.0
     earlier: tuple[Pruning, ...] = ()

@@ -80,7 +80,7 @@ def pruning_tables(pruning: Pruning) -> Iterator[Table]:
             *_predicted_rows(pruning),
         ),
         notes=(
-            *_length_notes(pruning),
+            *_coverage_notes(pruning),
             f"MACs of the encoder at {pruning.tokens} tokens, every layer counted over all of them",
             f"{pruning.folder} opens with {pruning.model_class}.from_pretrained{_import(pruning)}",
         ),
@@ -139,9 +139,13 @@ def _table_rows(pruning: Pruning) -> Iterator[tuple[str, ...]]:
         yield _cost_row("weights of the word table", *pruning.table)
 
 
-def _length_notes(pruning: Pruning) -> Iterator[str]:
-    if pruning.length_ratio is not None:
-        yield f"validation rows have {pruning.length_ratio:.3f} times as many tokens as before; every text can still be written"
+def _coverage_notes(pruning: Pruning) -> Iterator[str]:
+    if pruning.coverage is not None:
+        found = pruning.coverage
+        yield (
+            f"{found.rows_with_trimmed:,} of {found.rows:,} validation rows hold a token that left; all rows together have "
+            f"{found.tokens_after / found.tokens:.3f} times as many tokens as before"
+        )
 
 
 def _predicted_rows(pruning: Pruning) -> Iterator[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from fixtures_models import random_batch, tiny_bert, tiny_compact, tiny_distilbe
 from transformers import PreTrainedModel
 
 from edgesmith.compress.quantize import is_small_table, layer_kind, quantizable_layers, scheme_layer
-from edgesmith.errors import MissingExtraError
+from edgesmith.errors import ExportError, MissingExtraError
 from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
 from edgesmith.records import RUNTIME_NAMES, Plan, Scheme
@@ -77,8 +77,14 @@ def computed(runtime: str) -> list[WeightDtype]:
     return [dtype for dtype in WEIGHT_DTYPES if any(row.weight == dtype for row in rows)]
 
 
+UNSUPPORTED = {
+    ("mobilebert", "executorch"): pytest.mark.xfail(
+        raises=ExportError, reason="PyTorch wants at least 3 tokens where a token is cut off either end"
+    )
+}
+
 CELLS = [
-    (family, runtime, dtype)
+    pytest.param(family, runtime, dtype, marks=UNSUPPORTED.get((family, runtime), ()))
     for family in FAMILIES
     for runtime in RUNTIME_NAMES
     for dtype in computed(runtime)

@@ -6,7 +6,8 @@ RUN is a finished run of `benchmarks/sst2.py`: its teacher, MiniLM-L6, and its s
 are the zoo's MobileBERT with random weights and DINOv2-small at 224 pixels, which is looked for in ../shared/models, or
 where DINOV2 says. SST-2's dev rows are looked for in ../shared/data/glue/SST-2, or where SST2_DATA says, ImageNet's sample
 in ../shared/data/imagenet_sample, or where IMAGENET_SAMPLE says. Files, and what was measured of them, stay in the folder
-(runs/every_runtime): a second call goes on where the first was stopped. Writes results/every_runtime.md.
+(runs/every_runtime): a second call goes on where the first was stopped. Remove it after a change of the exporters: files are
+not made again. Writes results/every_runtime.md.
 """
 
 from __future__ import annotations
@@ -70,6 +71,8 @@ DINOV2 = Path(os.environ.get("DINOV2", SHARED / "models" / "dinov2-small-fp16"))
 
 LENGTHS = (16, 32, 64, 128)
 LONGEST, SIDE = 128, 224
+BUCKET_CASES = ((128, True), (128, False), (512, False))
+"""Longest input of LiteRT's files whose bytes are compared, and whether there is that bucket only."""
 INPUTS, ROUNDS = 8, 15
 PLAIN = "onnxruntime INT8, plain"
 """`quantize_dynamic` with its defaults on what `torch.onnx.export` makes of the model as it is."""
@@ -387,6 +390,31 @@ def table(
     return lines
 
 
+def bucket_table(subject: Subject, folder: Path) -> list[str]:
+    """Bytes of LiteRT's files with one bucket and with more, as far as the model has positions."""
+    positions, writer = subject.model.config.max_position_embeddings, exporter("litert")
+    rows = []
+    for longest, is_fixed in BUCKET_CASES:
+        if longest <= positions:
+            graph = folder / f"{longest}-{'one' if is_fixed else 'all'}" / "fp32" / writer.MODEL_NAME
+            _made(
+                graph,
+                lambda graph=graph, longest=longest, is_fixed=is_fixed: writer.export_graph(
+                    subject.model, graph, max_length=longest, pairs=False, is_fixed=is_fixed
+                ),
+            )
+            file = graph.parents[1] / "int8" / writer.MODEL_NAME
+            _made(file, lambda graph=graph, file=file: writer.lower(graph, uniform_plan(subject.model, "to be compared"), file))  # fmt: skip
+            name = f"{longest} alone" if is_fixed else f"all to {longest}"
+            rows.append((name, graph.stat().st_size, file.stat().st_size))
+    _, *alone = rows[0]
+    lines = ["| lengths of the LiteRT file | FP32, bytes | INT8, bytes |", "| --- | ---: | ---: |"]
+    for name, *sizes in rows:
+        cells = [f"{size:,} ({size / one - 1:+.1%})" for size, one in zip(sizes, alone, strict=True)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def main(run: Path, names: Sequence[str], folder: Path) -> None:
     prepare_torch(1)
     libraries = ("torch", "transformers", *DISTRIBUTION_OF.values())
@@ -403,6 +431,8 @@ def main(run: Path, names: Sequence[str], folder: Path) -> None:
             files, refused = export_all(subject, folder / name)
             figures, timings = measure(subject, files, folder / name, progress)
             lines += ["", *table(subject, figures, timings, refused)]
+            if name in ("minilm", "compressed") and "litert" not in refused:
+                lines += ["", *bucket_table(subject, folder / name / "buckets")]
     write_text(ROOT / "results" / "every_runtime.md", "\n".join(lines) + "\n")
     print("\n".join(lines))
 

@@ -107,6 +107,30 @@ def test_the_signatures_share_the_weights(graph, student):
     assert once <= stored < 1.1 * once
 
 
+@pytest.mark.parametrize("make", [tiny_bert, tiny_compact])
+def test_more_buckets_add_no_tables_and_no_scales(make, tmp_path):
+    """Weights, and scales of INT8, are in the file once; constants of a further signature are a few shapes and positions."""
+    model = make()
+    sizes: dict[str, list[int]] = {"fp32": [], "int8": []}
+    for is_fixed in (True, False):
+        folder = tmp_path / str(is_fixed)
+        folder.mkdir()
+        graph, file = folder / "fp32.tflite", folder / "int8.tflite"
+        export_graph(model, graph, max_length=POSITIONS, pairs=False, is_fixed=is_fixed)
+        lower(graph, uniform_plan(model, "test"), file)
+        for name, path in (("fp32", graph), ("int8", file)):
+            sizes[name].append(_stored_bytes(path))
+    for one, all_buckets in sizes.values():
+        assert one < all_buckets < one + (len(buckets(POSITIONS)) - 1) * 2_000
+
+
+def _stored_bytes(path: Path) -> int:
+    """Of constants, and of vectors of scales and zero points, each counted where it lies in the file."""
+    model = Model.GetRootAs(path.read_bytes())
+    data = sum(model.Buffers(number).DataLength() for number in range(model.BuffersLength()))
+    return data + sum(_scale_bytes(path).values())
+
+
 @pytest.mark.parametrize("model", [tiny_bert(), tiny_distilbert()], ids=["bert", "distilbert"])
 def test_a_whole_teacher_is_written_too(model, tmp_path):
     export_graph(model, tmp_path / "fp32.tflite", max_length=16, pairs=False)
@@ -196,6 +220,19 @@ def _scale_vectors(path: Path) -> list[int]:
             if quantization is not None and quantization.ScaleLength() > 1:
                 places.append(quantization._tab.Vector(quantization._tab.Offset(8)))
     return places
+
+
+def _scale_bytes(path: Path) -> dict[int, int]:
+    """Place in the file of every vector of scales -> its bytes and those of the zero points."""
+    model, found = Model.GetRootAs(path.read_bytes()), {}
+    for number in range(model.SubgraphsLength()):
+        subgraph = model.Subgraphs(number)
+        for index in range(subgraph.TensorsLength()):
+            quantization = subgraph.Tensors(index).Quantization()
+            if quantization is not None and quantization.ScaleLength() > 1:
+                place = quantization._tab.Vector(quantization._tab.Offset(8))
+                found[place] = 4 * quantization.ScaleLength() + 8 * quantization.ZeroPointLength()
+    return found
 
 
 def test_a_file_that_differs_from_the_plan_is_refused(graph, student):

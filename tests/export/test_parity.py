@@ -14,7 +14,7 @@ from fixtures_models import random_batch, tiny_bert, tiny_compact, tiny_distilbe
 from transformers import PreTrainedModel
 
 from edgesmith.compress.quantize import is_small_table, layer_kind, quantizable_layers, scheme_layer
-from edgesmith.errors import MissingExtraError
+from edgesmith.errors import ExportError, MissingExtraError
 from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
 from edgesmith.records import RUNTIME_NAMES, Plan, Scheme
@@ -63,8 +63,10 @@ BOUNDS: dict[WeightDtype, Bounds] = {
     "fp16": Bounds(error=3e-3, cosine=1 - 3e-6, agreement=0.9),
     # A weight moves by at most 1/254 of its row's largest, an input by as much of its token's or tensor's (6e-2 seen).
     "int8": Bounds(error=0.1, cosine=0.998, agreement=0.9),
-    # A weight has 15 levels: it moves by at most 1/14 of its row's or block's largest (0.4 seen, in blocks).
-    "int4": Bounds(error=0.8, cosine=0.8, agreement=0.5),
+    # A weight has 15 levels: it moves by at most 1/14 of its row's or block's largest (0.4 seen, in blocks). LiteRT's
+    # converter multiplies a norm's scale into the matrix behind it before that is rounded: `compact` has a cosine of 0.67
+    # there, 0.62 in PyTorch with the same folded matrices, and 0.93 with the matrices as they are.
+    "int4": Bounds(error=0.8, cosine=0.6, agreement=0.5),
 }
 """Of twelve rows one may have another label in INT8: with random weights, labels lie close together."""
 
@@ -75,8 +77,14 @@ def computed(runtime: str) -> list[WeightDtype]:
     return [dtype for dtype in WEIGHT_DTYPES if any(row.weight == dtype for row in rows)]
 
 
+UNSUPPORTED = {
+    ("mobilebert", "executorch"): pytest.mark.xfail(
+        raises=ExportError, reason="PyTorch wants at least 3 tokens where a token is cut off either end"
+    )
+}
+
 CELLS = [
-    (family, runtime, dtype)
+    pytest.param(family, runtime, dtype, marks=UNSUPPORTED.get((family, runtime), ()))
     for family in FAMILIES
     for runtime in RUNTIME_NAMES
     for dtype in computed(runtime)

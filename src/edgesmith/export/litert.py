@@ -41,6 +41,7 @@ from transformers import PreTrainedModel
 from edgesmith.errors import ExportError
 from edgesmith.export.artifact import Artifact, check_schemes
 from edgesmith.export.weights import as_fp16
+from edgesmith.models.compact import CompactBert
 from edgesmith.models.vision import image_shape
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
 from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
@@ -165,7 +166,8 @@ class _WithPositions(nn.Module):
     """The model as a function of its tensors, the positions of a text's tokens computed from the mask.
 
     Constant positions would be folded into a table of their own for every bucket; read through the mask, one table
-    serves all. Padding reads position 0, which the attention mask hides.
+    serves all. Padding reads position 0, which the attention mask hides. A compact model's token types, where they are no
+    input, are one row for all tokens, which would be folded into one as long as the bucket.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -178,6 +180,8 @@ class _WithPositions(nn.Module):
         if self._takes_positions:
             mask = tensors["attention_mask"]
             inputs["position_ids"] = torch.arange(mask.shape[1], dtype=mask.dtype) * mask  # (1, S)
+        if isinstance(self.model, CompactBert) and "token_type_ids" not in tensors:
+            inputs["token_type_ids"] = torch.zeros(1, 1, dtype=torch.int32)
         logits: Tensor = self.model(**inputs).logits
         return logits
 

@@ -27,7 +27,7 @@ from onnxruntime.quantization.onnx_model import ONNXModel
 
 from edgesmith.errors import ExportError
 from edgesmith.export.artifact import Artifact, check_schemes
-from edgesmith.export.onnx_graph import export_graph, quiet
+from edgesmith.export.onnx_graph import export_graph, keep_view_shapes, quiet
 from edgesmith.export.onnx_schemes import (
     CONTRIBUTED,
     SUFFIXES,
@@ -176,9 +176,9 @@ def _store_as_fp16(graph: onnx.GraphProto, layer: str) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Removes what only the exporter needed: metadata and shapes of inner values."""
+    """Removes what only the exporter needed: metadata and most shapes of inner values."""
     del model.metadata_props[:]
-    del model.graph.value_info[:]
+    keep_view_shapes(model.graph)
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

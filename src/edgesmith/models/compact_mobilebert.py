@@ -154,6 +154,8 @@ def to_compact_mobilebert(model: PreTrainedModel) -> CompactMobileBert:
     )
     compact: CompactMobileBert = kind(config)
     compact.load_state_dict(model.state_dict())
+    compact.set_attn_implementation(own._attn_implementation)
+    compact.set_attn_implementation(own._attn_implementation)  # a new config would have another
     compact.eval()  # type: ignore[no-untyped-call]
     return compact
 

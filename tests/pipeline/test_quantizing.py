@@ -193,6 +193,52 @@ def test_an_outlier_layer_and_a_collapse_are_caught_and_named(broken, data, tmp_
     assert sum(node.op_type == "QuantizeLinear" for node in model.graph.node) == 3 * 4 + 2
 
 
+@pytest.fixture(scope="module")
+def on_litert(headed, data, tmp_path_factory) -> tuple[Path, Quantization]:
+    pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
+    folder = tmp_path_factory.mktemp("quantized") / "litert"
+    done = call(
+        "quantize", headed, "--data", data, "--max-length", LENGTH, "--rows", 24, "--runtime", "litert",
+        "--static-macs", "30%", "--max-drop", "50%", "-o", folder, "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    return folder, from_dict(Quantization, json.loads(done.stdout))
+
+
+def test_static_layers_on_litert_have_both_ranges(on_litert):
+    folder, found = on_litert
+    assert found.passed and found.macs["static_int8"] >= 0.3
+    static = [entry for entry in found.plan.layers if entry.activation == "static_int8"]
+    assert static and all(entry.input_range and entry.output_range for entry in static)
+    assert all(
+        "static" in layer.activations for layer in found.sensitivities.layers if layer.kind == "linear"
+    )
+    assert read_json(Manifest, folder / found.bundle / MANIFEST_NAME).plan == found.plan
+
+
+def test_pytorch_and_the_file_agree_on_litert(on_litert):
+    """30 dB is an error of 3 % of the logits: an INT8 step that falls on the other side of a half."""
+    found = on_litert[1]
+    assert found.sqnr_db is not None and found.sqnr_db > 30
+    assert found.agreement > 0.9
+
+
+def test_guards_speak_on_litert_too(broken, data, tmp_path):
+    pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
+    done = call(
+        "quantize", broken, "--data", data, "--max-length", LENGTH, "--rows", 8, "--uniform", "int8-static",
+        "--runtime", "litert", "--observer", "min_max", "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert done.exit_code == 4, done.stderr
+    told = " ".join(done.stdout.split())
+    assert "of the outputs of layers.1.ffn.intermediate become 0 between" in told
+    assert "of the inputs of layers.1.ffn.output become 0 between" in told
+    assert "and 5e+03: outliers set the range" in told
+    assert "of the weights of classifier become 0 in int8 per_channel: outliers set the scale" in told
+    assert "rows have the answer" in told and "the labels have 2 values" in told
+    assert "FAIL" in told
+
+
 @pytest.mark.parametrize(
     ("options", "code", "text"),
     [

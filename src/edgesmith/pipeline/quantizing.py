@@ -327,7 +327,8 @@ class _Run:
     def _loss(self, chosen: Mapping[str, Choice]) -> float:
         """Of quality, in PyTorch."""
         reference = self._tried_reference
-        with executed(self.calibration.model, self._plan(chosen).layers):
+        plan, per_token = self._plan(chosen), self.calibration.per_token
+        with executed(self.calibration.model, plan.layers, per_token=per_token):
             answers = self.bench.answers(self.calibration.model, self._tried_rows)
         return reference - self.bench.quality(answers, self._tried_rows)
 
@@ -342,6 +343,7 @@ class _Run:
                 module,
                 scheme,
                 input_range=self.calibration.ranges.get(name),
+                output_range=self.calibration.output_ranges.get(name),
                 sensitivity=measured.under(scheme),
                 reason=_reason(scheme, measured),
             )
@@ -421,7 +423,8 @@ class _Run:
         """Of the file's logits against those of the same plan in PyTorch, a row at a time."""
         rows = list(range(min(PARITY_ROWS, len(written.logits))))
         sample = self.bench.validation_rows.take(rows)
-        with executed(self.calibration.model, written.plan.layers):
+        per_token = self.calibration.per_token
+        with executed(self.calibration.model, written.plan.layers, per_token=per_token):
             wanted = predict_logits(self.calibration.model, sample, batch_size=1).numpy()
         return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
 

@@ -44,9 +44,8 @@ def test_layers_behind_norms_change_and_the_given_model_does_not(outlying):
         for name, module in linear_layers(migrated).items()
         if not torch.equal(module.weight, before[f"{name}.weight"])
     }
-    assert changed == {
-        f"layers.{layer}.{part}" for layer in range(3) for part in ("attention.qkv", "ffn.intermediate")
-    }
+    parts = ("attention.qkv", "attention.output", "ffn.intermediate")  # values are read by the output
+    assert changed == {f"layers.{layer}.{part}" for layer in range(3) for part in parts}
     assert all(torch.equal(value, before[name]) for name, value in outlying.state_dict().items())
     assert set(migrated.state_dict()) == set(before)
 
@@ -58,6 +57,26 @@ def test_inputs_and_weights_share_the_outlier(outlying):
     assert now.high - now.low < (was.high - was.low) / 3
     weight = migrated.get_submodule(name).weight.detach().abs().amax(dim=0)
     assert max(-now.low, now.high) == pytest.approx(float(weight.max()), rel=1e-4)
+
+
+def test_values_become_as_large_as_queries_and_keys():
+    model = tiny_compact()
+    model.layers[0].attention.qkv.weight.data[64:] /= 20
+    model.layers[0].attention.qkv.bias.data[64:] /= 20
+    migrated = migrate(model, BATCHES)
+    given = {}
+    for one in (model, migrated):
+        one.layers[0].attention.qkv.register_forward_hook(
+            lambda _, inputs, output, one=one: given.update({one: output})
+        )
+        logits_of(one, BATCHES[0])
+    was, now = (
+        given[one][BATCHES[0]["attention_mask"].bool()].abs().amax(dim=0) for one in (model, migrated)
+    )
+    assert was[64:].max() < was[:64].max() / 5
+    torch.testing.assert_close(now[:64], was[:64])
+    assert 0.5 < now[64:].max() / now[:64].max() <= 1.001
+    assert now[64:].max() / now[64:].median() < was[64:].max() / was[64:].median()
 
 
 def test_layers_that_read_one_norm_share_its_scales():

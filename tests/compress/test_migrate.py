@@ -52,7 +52,7 @@ def test_layers_behind_norms_change_and_the_given_model_does_not(outlying):
 
 def test_inputs_and_weights_share_the_outlier(outlying):
     """At 0.5 both have the largest magnitude sqrt(max|x| max|W|) of each feature (equation 4 of the paper)."""
-    name, migrated = "layers.0.attention.qkv", migrate(outlying, BATCHES)
+    name, migrated = "layers.0.attention.qkv", migrate(outlying, BATCHES, 0.5)
     was, now = (observe_inputs(model, BATCHES)[name] for model in (outlying, migrated))
     assert now.high - now.low < (was.high - was.low) / 3
     weight = migrated.get_submodule(name).weight.detach().abs().amax(dim=0)

@@ -30,8 +30,9 @@ from edgesmith.models.compact import CompactAttention
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
-ALPHA = 0.5
-"""How much of the outliers moves into the weights: none at 0, all at 1. The paper's default."""
+ALPHA = 0.65
+"""How much of the outliers moves into the weights: none at 0, all at 1. Static inputs of MiniLM's FFNs in a range of 32 sentences
+leave a worst cosine of 48 others of 0.988, 0.996, 0.999 and 0.996 at 0.3, 0.5, 0.65 and 0.8 (0.987 without)."""
 
 _LEAST = 1e-5
 """Magnitude of features and weights below which all are alike: what is always 0 gets a scale too."""

@@ -223,19 +223,30 @@ def test_pytorch_and_the_file_agree_on_litert(on_litert):
     assert found.agreement > 0.9
 
 
-def test_guards_speak_on_litert_too(broken, data, tmp_path):
+@pytest.mark.parametrize(("step", "exit_code"), [("guards", 4), ("kernel", 1)])
+def test_guards_speak_on_litert_too(broken, data, tmp_path, step, exit_code):
+    """Both logits round to 1000, and one is first; or steps of the classifier's outputs are too small for the kernel."""
     pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
+    model = AutoModelForSequenceClassification.from_pretrained(broken)
+    if step == "guards":
+        with torch.no_grad():
+            model.classifier.weight[:, 0] = 0
+            model.classifier.bias[:] = 1000
+    model.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(broken).save_pretrained(tmp_path / "model")
     done = call(
-        "quantize", broken, "--data", data, "--max-length", LENGTH, "--rows", 8, "--uniform", "int8-static",
+        "quantize", tmp_path / "model", "--data", data, "--max-length", LENGTH, "--rows", 8, "--uniform", "int8-static",
         "--runtime", "litert", "--observer", "min_max", "-o", tmp_path / "out",
     )  # fmt: skip
-    assert done.exit_code == 4, done.stderr
+    assert done.exit_code == exit_code, done.stderr
+    if step == "kernel":
+        assert "LiteRT cannot compute classifier with static activations" in " ".join(done.stderr.split())
+        return
     told = " ".join(done.stdout.split())
     assert "of the outputs of layers.1.ffn.intermediate become 0 between" in told
     assert "of the inputs of layers.1.ffn.output become 0 between" in told
     assert "and 5e+03: outliers set the range" in told
-    assert "of the weights of classifier become 0 in int8 per_channel: outliers set the scale" in told
-    assert "rows have the answer" in told and "the labels have 2 values" in told
+    assert "rows have the answer 0; the labels have 2 values" in told
     assert "FAIL" in told
 
 

@@ -167,6 +167,7 @@ def _read_back(file: Any, path: Path, plan: Plan) -> dict[str, str]:
     for entry in plan.layers:
         if entry.activation == "static_int8":
             _check_steps(file, path, entry)
+            _check_kernel(file, entry)
     return dtypes
 
 
@@ -279,6 +280,27 @@ def _add_to_recipe(work: quantizer.Quantizer, entry: LayerPlan) -> None:
         work.add_dynamic_config(regex, operation, num_bits=BITS[entry.weight])
     elif entry.weight == "fp16":
         work.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+
+
+_MOST_STEPS = 128
+"""Steps of the output that one of the products may be: beyond it ruy, which multiplies where XNNPACK does not, aborts the process
+(``RUY_CHECK_LE(shift, 7)``, github.com/tensorflow/tensorflow/issues/48307)."""
+
+
+def _check_kernel(file: Any, entry: LayerPlan) -> None:
+    """Raises `ExportError` where a step of a static layer's products is many of its outputs."""
+    for subgraph, _, operator in _operators_of(file, entry.layer):
+        scales = [
+            subgraph.tensors[index].quantization.scale
+            for index in (*operator.inputs[:2], operator.outputs[0])
+        ]
+        steps = float(scales[0][0] * np.max(scales[1]) / scales[2][0])
+        if steps >= _MOST_STEPS:
+            raise ExportError(
+                f"LiteRT cannot compute {entry.layer} with static activations: a step of its products is {steps:.3g} of its "
+                f"outputs, and must be below {_MOST_STEPS}, because a few weights are far larger than the rest. Plan it as "
+                "dynamic."
+            )
 
 
 def _tensor_ranges(file: Any, plan: Plan) -> dict[str, dict[str, Any]]:

@@ -199,15 +199,16 @@ def on_litert(headed, data, tmp_path_factory) -> tuple[Path, Quantization]:
     folder = tmp_path_factory.mktemp("quantized") / "litert"
     done = call(
         "quantize", headed, "--data", data, "--max-length", LENGTH, "--rows", 24, "--runtime", "litert",
-        "--static-macs", "30%", "--max-drop", "50%", "-o", folder, "--json",
+        "--size", "35%", "--static-macs", "30%", "--max-drop", "50%", "-o", folder, "--json",
     )  # fmt: skip
-    assert done.exit_code == 0, done.stderr
+    assert done.exit_code == 0, json.loads(done.stdout)["failures"]
     return folder, from_dict(Quantization, json.loads(done.stdout))
 
 
 def test_static_layers_on_litert_have_both_ranges(on_litert):
     folder, found = on_litert
     assert found.passed and found.macs["static_int8"] >= 0.3
+    assert found.bytes <= found.trials[-1].bytes <= 1.1 * found.bytes  # predicted, and never too little
     static = [entry for entry in found.plan.layers if entry.activation == "static_int8"]
     assert static and all(entry.input_range and entry.output_range for entry in static)
     assert all(

@@ -53,6 +53,9 @@ SENSITIVITY_NAME, QUANTIZATION_NAME = "sensitivity", "quantization"
 NODE_BYTES = 2_500
 """Names, constants and nodes that quantization adds to a file for a layer, at most."""
 
+_ZERO_POINT_BYTES = {"litert": 7}
+"""Of a channel, beyond the one byte that `weight_bytes` counts: LiteRT's schema has zero points of 64 bits."""
+
 _UNIFORM: dict[UniformScheme, dict[LayerKind, Scheme]] = {
     "fp32": {"linear": Scheme("fp32"), "embedding": Scheme("fp32")},
     "fp16": {"linear": Scheme("fp16"), "embedding": Scheme("fp16")},
@@ -210,7 +213,8 @@ class _Run:
         layers, small = self.calibration.layers, self.calibration.small
         matrices = 4 * sum(module.weight.numel() for module in (*layers.values(), *small.values()))
         kept = sum(weight_bytes(module.weight, Scheme(self._small)) for module in small.values())
-        return model_bytes(graph) - matrices + kept + NODE_BYTES * len(layers)
+        zeros = _ZERO_POINT_BYTES.get(self.runtime, 0) * sum(len(module.weight) for module in layers.values())
+        return model_bytes(graph) - matrices + kept + zeros + NODE_BYTES * len(layers)
 
     def _trials(self, fixed: int) -> list[Trial]:
         """The plans that are tried; one where it is uniform."""

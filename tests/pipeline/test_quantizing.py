@@ -69,7 +69,7 @@ def test_the_plan_keeps_the_limits(planned):
     assert found.passed and not found.failures
     assert found.bytes == (folder / found.bundle / "model.onnx").stat().st_size <= found.max_bytes
     assert found.max_bytes == round(0.29 * found.baseline_bytes)
-    assert found.bytes <= found.trials[-1].bytes <= 1.1 * found.bytes  # predicted, and never too little
+    assert found.bytes <= found.trials[-1].bytes <= found.bytes + 0.1 * found.max_bytes  # never too little
     assert found.macs["static_int8"] + found.macs["dynamic_int8"] >= 0.6
     assert found.macs["static_int8"] >= 0.2
     assert sum(found.macs.values()) == pytest.approx(1)
@@ -208,7 +208,7 @@ def on_litert(headed, data, tmp_path_factory) -> tuple[Path, Quantization]:
 def test_static_layers_on_litert_have_both_ranges(on_litert):
     folder, found = on_litert
     assert found.passed and found.macs["static_int8"] >= 0.3
-    assert found.bytes <= found.trials[-1].bytes <= 1.1 * found.bytes  # predicted, and never too little
+    assert found.bytes <= found.trials[-1].bytes <= found.bytes + 0.1 * found.max_bytes  # never too little
     static = [entry for entry in found.plan.layers if entry.activation == "static_int8"]
     assert static and all(entry.input_range and entry.output_range for entry in static)
     assert all(

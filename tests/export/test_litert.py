@@ -37,7 +37,7 @@ from edgesmith.compress.quantize import (
 )
 from edgesmith.compress.quantize_ranges import input_range, observe_inputs, observe_outputs
 from edgesmith.errors import BundleError, ExportError
-from edgesmith.export.litert import buckets, export_graph, lower, read_back
+from edgesmith.export.litert import buckets, export_graph, folded_layers, lower, read_back
 from edgesmith.measure.parity import sqnr_db
 from edgesmith.models import CompactBertConfig, CompactBertForTokenClassification
 from edgesmith.records import LayerPlan, Plan, Scheme
@@ -241,6 +241,13 @@ def test_a_static_layer_whose_norm_was_folded_is_refused(graph, student, tmp_pat
         ExportError, match=r"layers\.1\.attention\.qkv .* the converter folded the norm before it"
     ):
         lower(graph, Plan(layers=(entry,)), tmp_path / "model.tflite")
+
+
+def test_folded_layers_are_known_from_the_graph(graph, migrated_graph):
+    """Whatever reads a norm, but for the last FFN, which is computed for one token."""
+    parts = [f"layers.{layer}.{part}" for layer in range(3) for part in ("attention.qkv", "ffn.intermediate")]
+    assert folded_layers(graph) == set(parts[:-1])
+    assert folded_layers(migrated_graph) == set()
 
 
 def test_a_static_layer_needs_both_ranges(graph, student, tmp_path):

@@ -148,6 +148,20 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     return Artifact(path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored)
 
 
+def folded_layers(graph_path: Path) -> frozenset[str]:
+    """Layers that cannot be static: the converter has folded a norm's scale into their weights, so that they read something else.
+
+    Args:
+        graph_path: what `export_graph` wrote.
+    """
+    names = (
+        tensor.name.decode()
+        for subgraph in flatbuffer_utils.read_model(str(graph_path)).subgraphs
+        for tensor in subgraph.tensors
+    )
+    return frozenset(name.rpartition("@")[0] for name in names if name.endswith(_FOLDED))
+
+
 def read_back(path: Path, plan: Plan) -> dict[str, str]:
     """Layer -> dtype of its weight in every signature: ``int8``, ``fp16``, ``fp32``, or LiteRT's name for another.
 

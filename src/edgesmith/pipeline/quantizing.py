@@ -141,6 +141,7 @@ class _Run:
         self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
         self.max_bytes = self.config.max_bytes or round(self.config.max_share * self.baseline)
         self.latency = self._latency()
+        self.folded: frozenset[str] = frozenset()
 
     def quantize(self, folder: Path, out: Path) -> Quantization:
         """Plans, writes and proves.
@@ -156,6 +157,8 @@ class _Run:
                 self.bench, self.runtime, self.calibration.model, self.bench.validation_rows, graph
             )
         fixed = self._fixed_bytes(graph)
+        if self.runtime == "litert":
+            self.folded = exporter(self.runtime).folded_layers(graph)
         with self.calibration.stage("plan"):
             trials = self._trials(fixed)
         best = _best(trials, self.max_drop)
@@ -275,6 +278,8 @@ class _Run:
         kind = layer_kind(module)
         if self.config.uniform is None:
             schemes = [Scheme(self.config.higher), *self.calibration.schemes[kind]]
+            if name in self.folded:
+                schemes = [scheme for scheme in schemes if scheme.activation != "static_int8"]
         else:
             schemes = [self._uniform_scheme(self.config.uniform, kind)]
         return [

@@ -45,7 +45,9 @@ def sensitivities(
     found = []
     layers = {name: module for name, module in quantizable_layers(model).items() if not is_small_table(name)}
     for done, (name, module) in enumerate(layers.items(), 1):
-        sides = _Sides(*(seen.get(name) for seen in (inputs, ranges, outputs or {}, output_ranges or {})))
+        sides = _Sides(
+            inputs.get(name), ranges.get(name), (outputs or {}).get(name), (output_ranges or {}).get(name)
+        )
         found.append(_measure(name, module, divergence, schemes[layer_kind(module)], sides, rows))
         on_layer(done, name)
     return tuple(found)

@@ -17,6 +17,7 @@ from edgesmith.compress.quantize import (
     plan_layer,
     quantizable_layers,
     quantize_activation,
+    quantize_tokens,
     quantize_weight,
     uniform_plan,
 )
@@ -68,6 +69,16 @@ def test_every_input_of_a_batch_has_its_own_scale():
     together = quantize_activation(hidden)
     assert torch.equal(together[:1], quantize_activation(hidden[:1]))
     assert torch.equal(together[1:], quantize_activation(hidden[1:]))
+
+
+def test_every_token_may_have_its_own_scale():
+    hidden = torch.cat([INPUTS["both signs"], 100 * INPUTS["positive"]])
+    for row in range(2):
+        for token in range(5):
+            alone = hidden[row : row + 1, token : token + 1]
+            assert torch.equal(quantize_tokens(hidden)[row, token], quantize_activation(alone)[0, 0])
+    pooled = hidden[:, 0]
+    assert torch.equal(quantize_tokens(pooled), quantize_activation(pooled))
 
 
 def test_the_error_of_an_activation_is_at_most_half_a_step():

@@ -8,7 +8,7 @@ from fixtures_models import random_batch, tiny_compact
 from torch import nn
 
 from edgesmith.compress.quantize import Divergence, executed, is_small_table, quantizable_layers, scheme_layer
-from edgesmith.compress.quantize_ranges import input_range, observe_inputs
+from edgesmith.compress.quantize_ranges import input_range, observe_inputs, observe_outputs
 from edgesmith.compress.quantize_sensitivity import sensitivities
 from edgesmith.measure.guards import vanished
 from edgesmith.records import NO_NUMBER, Plan, Scheme
@@ -100,6 +100,31 @@ def test_the_model_is_as_before(model):
     assert torch.equal(before, after) and not torch.equal(before, inside)
 
 
+def test_outputs_count_where_static_layers_give_int8(model, divergence, measured):
+    name = "layers.0.ffn.output"
+    module, ranges = model.get_submodule(name), measured[0]
+    seen = observe_outputs(model, BATCHES)
+    low, high = seen[name].low, seen[name].high
+    static = Scheme("fp32", activation="static_int8")
+    with executed(
+        model, [scheme_layer(name, module, static, input_range=ranges[name], output_range=(low, high))]
+    ):
+        given = module(torch.linspace(-1, 1, 48).view(1, 1, 48))
+    steps = given / ((high - low) / 255)
+    torch.testing.assert_close(steps, steps.round(), rtol=0, atol=1e-3)
+    found = {
+        layer.layer: layer
+        for layer in sensitivities(
+            model, divergence, {"linear": [Scheme("int8", activation="static_int8")], "embedding": []},
+            observe_inputs(model, BATCHES), ranges, ROWS, outputs=seen, output_ranges={name: (low, high)},
+        )
+    }  # fmt: skip
+    assert found[name].output_range == (low, high) and found[name].vanished_outputs < 0.2
+    assert found[name].activations["static"] != measured[1][name].activations["static"]
+    assert found["pooler"].output_range is None
+    assert found["pooler"].activations["static"] == measured[1]["pooler"].activations["static"]
+
+
 class TalkingHeads(nn.Module):
     """Two heads that mix their masked scores (arXiv:2003.02436), so that the mask's constant reaches a linear layer."""
 
@@ -121,21 +146,29 @@ class TalkingHeads(nn.Module):
         return SimpleNamespace(logits=self.classifier(context[:, 0]))
 
 
+@pytest.mark.parametrize("gives_int8", [False, True])
 @pytest.mark.parametrize(("mask", "is_poisoned"), [(-3.4e38, True), (-1.0e4, True), (-20.0, False)])
-def test_a_mask_that_poisons_a_range_is_caught_and_named(mask, is_poisoned):
+def test_a_mask_that_poisons_a_range_is_caught_and_named(mask, is_poisoned, gives_int8):
     model, scheme = TalkingHeads(mask).eval(), Scheme("int8", activation="static_int8")
     inputs = observe_inputs(model, BATCHES)
-    ranges = {name: input_range(seen, "min_max") for name, seen in inputs.items()}
-    found = sensitivities(
-        model, Divergence(model, BATCHES), {"linear": [scheme], "embedding": []}, inputs, ranges, ROWS
+    outputs = observe_outputs(model, BATCHES) if gives_int8 else {}
+    ranges, output_ranges = (
+        {name: input_range(one, "min_max") for name, one in seen.items()} for seen in (inputs, outputs)
     )
-    plan = Plan(layers=(scheme_layer("mix", model.mix, scheme, input_range=ranges["mix"]),))
-    told = vanished(plan, found)
+    found = sensitivities(
+        model, Divergence(model, BATCHES), {"linear": [scheme], "embedding": []}, inputs, ranges, ROWS,
+        outputs=outputs, output_ranges=output_ranges,
+    )  # fmt: skip
+    entry = scheme_layer(
+        "mix", model.mix, scheme, input_range=ranges["mix"], output_range=output_ranges.get("mix")
+    )
+    told = vanished(Plan(layers=(entry,)), found)
     if not is_poisoned:
         assert told == []
         return
-    (sentence,) = told
-    assert "of the inputs of mix become 0" in sentence
-    assert "a constant of the attention mask reaches it" in sentence
+    assert len(told) == 1 + gives_int8
+    for side, sentence in zip(("inputs", "outputs"), told, strict=False):
+        assert f"of the {side} of mix become 0" in sentence
+        assert "a constant of the attention mask reaches it" in sentence
     suffers = {layer.layer: layer.activations["static"] for layer in found if layer.activations}
     assert suffers["mix"] > 10 * suffers["classifier"]

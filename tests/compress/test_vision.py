@@ -13,6 +13,7 @@ from edgesmith.compress.gates import gated, unit_gates
 from edgesmith.compress.importance import fisher_importance
 from edgesmith.compress.losses import hidden_state_loss
 from edgesmith.compress.match import layer_map
+from edgesmith.compress.migrate import migrate
 from edgesmith.compress.prune import prune_units
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers, uniform_plan
 from edgesmith.compress.structure import keep_at_sites, keep_layers
@@ -111,6 +112,21 @@ def test_every_matrix_is_quantizable_and_positions_are_a_small_table():
     assert [name for name in names if is_small_table(name)] == ["embeddings.position"]
     planned = {entry.layer for entry in uniform_plan(model, "").layers}
     assert names - planned == {"embeddings.position"}
+
+
+@pytest.mark.parametrize(("make", "size"), [(tiny_compact_vit, SIZE), (tiny_vit, (16, 16))])
+def test_migrated_scales_keep_the_function(make, size):
+    model, batch = make(), random_pixels(size=size)
+    migrated = migrate(model, [random_pixels(size=size, seed=1)])
+    torch.testing.assert_close(
+        image_logits(migrated, batch), image_logits(model, batch), rtol=1e-5, atol=1e-5
+    )
+    changed = {
+        name
+        for name, module in quantizable_layers(migrated).items()
+        if not torch.equal(module.weight, model.get_submodule(name).weight)
+    }
+    assert len(changed) >= 2 * 3
 
 
 def test_divergence_of_nothing_is_nothing_and_of_all_is_something():

@@ -22,13 +22,23 @@ from bundle_checks import (
 from fixtures_images import image_logits, random_pixels, tiny_compact_vit, tiny_deit, tiny_dinov2, tiny_vit
 from fixtures_models import entries_of
 
-from edgesmith.compress.quantize import is_small_table, plan_layer, quantizable_layers, uniform_plan
+from edgesmith.compress.migrate import migrate
+from edgesmith.compress.quantize import (
+    executed,
+    is_small_table,
+    plan_layer,
+    quantizable_layers,
+    scheme_layer,
+    uniform_plan,
+)
+from edgesmith.compress.quantize_ranges import input_range, observe_inputs, observe_outputs
 from edgesmith.errors import BundleError, ExportError
 from edgesmith.export.artifact import Artifact
 from edgesmith.export.bundle import write_bundle
 from edgesmith.export.onnxruntime import export_graph, lower
 from edgesmith.export.run_script import IMAGE_MODULES, run_script
-from edgesmith.records import ImagePreprocessing, Plan, model_files
+from edgesmith.measure.parity import sqnr_db
+from edgesmith.records import ImagePreprocessing, Plan, Scheme, model_files
 from edgesmith.runtime import OnnxRuntimeSession, load_bundle
 from edgesmith.runtime.litert import LiteRTSession
 
@@ -117,6 +127,33 @@ def litert() -> ModuleType:
     from edgesmith.export import litert
 
     return litert
+
+
+def test_static_layers_compute_what_was_simulated_on_litert(litert: ModuleType, tmp_path: Path) -> None:
+    rows = [random_pixels(size=(16, 12), seed=seed) for seed in (3, 4)]
+    model = migrate(tiny_compact_vit(), rows)
+    litert.export_graph(model, tmp_path / "graph.tflite", max_length=25, pairs=False)
+    assert litert.folded_layers(tmp_path / "graph.tflite") == {
+        "embeddings.position"
+    }  # a table; the class token is in it
+    reads, gives = (
+        {name: input_range(seen, "min_max") for name, seen in observe(model, rows).items()}
+        for observe in (observe_inputs, observe_outputs)
+    )
+    scheme = Scheme("int8", activation="static_int8")
+    entries = [
+        scheme_layer(
+            name, model.get_submodule(name), scheme, input_range=reads[name], output_range=gives[name]
+        )
+        for name in reads
+    ]
+    litert.lower(tmp_path / "graph.tflite", Plan(layers=tuple(entries)), tmp_path / "model.tflite")
+    batch = random_pixels(size=(16, 12), seed=9)
+    with executed(model, entries):
+        simulated = image_logits(model, batch).numpy()
+    found = LiteRTSession(tmp_path / "model.tflite").run({"pixel_values": batch["pixel_values"].numpy()})
+    assert sqnr_db(simulated, found) > 25
+    assert sqnr_db(image_logits(model, batch).numpy(), found) > 10
 
 
 @pytest.fixture(scope="module")

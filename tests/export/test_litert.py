@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,22 +20,31 @@ from fixtures_models import (
 
 pytest.importorskip("litert_torch", reason="LiteRT is not installed: pip install 'edgesmith[litert]'")
 
-from ai_edge_litert.schema_py_generated import Model
+from ai_edge_litert.schema_py_generated import Model, TensorType
 from ai_edge_litert.tools import flatbuffer_utils
+from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.qtyping import TFLOperationName
 from torch import nn
 
+from edgesmith.compress.migrate import migrate
 from edgesmith.compress.quantize import (
     executed,
     is_small_table,
     plan_layer,
     quantizable_layers,
+    scheme_layer,
     uniform_plan,
 )
+from edgesmith.compress.quantize_ranges import input_range, observe_inputs, observe_outputs
 from edgesmith.errors import BundleError, ExportError
-from edgesmith.export.litert import buckets, export_graph, lower, read_back
+from edgesmith.export.litert import buckets, export_graph, folded_layers, lower, read_back
+from edgesmith.measure.parity import sqnr_db
 from edgesmith.models import CompactBertConfig, CompactBertForTokenClassification
-from edgesmith.records import LayerPlan, Plan
+from edgesmith.records import LayerPlan, Plan, Scheme
 from edgesmith.runtime.litert import LiteRTSession
+from edgesmith.runtime.quiet import silence
+
+STATIC = Scheme("int8", activation="static_int8")
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +180,124 @@ def test_a_sum_of_a_tables_shape_is_not_taken_for_the_table(tmp_path):
     assert lower(tmp_path / "fp32.tflite", plan, tmp_path / "model.tflite").stored == {
         entry.layer: "int8" for entry in plan.layers
     }
+
+
+CALIBRATION = [random_batch((30, 12, 25), seed=7), random_batch((5, 40, 19), seed=8)]
+
+
+def static_entries(model, *names) -> list[LayerPlan]:
+    """With the ranges of `CALIBRATION`."""
+    reads, gives = observe_inputs(model, CALIBRATION), observe_outputs(model, CALIBRATION)
+    return [
+        scheme_layer(
+            name,
+            model.get_submodule(name),
+            STATIC,
+            input_range=input_range(reads[name], "min_max"),
+            output_range=input_range(gives[name], "min_max"),
+        )
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="module")
+def migrated(student):
+    return migrate(student, CALIBRATION)
+
+
+@pytest.fixture(scope="module")
+def migrated_graph(folder, migrated) -> Path:
+    export_graph(migrated, folder / "migrated.tflite", max_length=POSITIONS, pairs=True)
+    return folder / "migrated.tflite"
+
+
+def test_static_layers_compute_what_was_simulated(migrated_graph, migrated, folder):
+    """Beside dynamic and floating-point ones, in three signatures; 30 dB is an error of 3 % of the logits."""
+    layers = {
+        name: module for name, module in quantizable_layers(migrated).items() if isinstance(module, nn.Linear)
+    }
+    static = [name for name in layers if "attention" in name or "intermediate" in name]
+    entries = static_entries(migrated, *static)
+    entries += [plan_layer(name, layers[name], "int8") for name in layers if name.endswith("ffn.output")]
+    plan = Plan(layers=tuple(entries))
+    artifact = lower(migrated_graph, plan, folder / "static.tflite")
+    assert artifact.stored == {entry.layer: "int8" for entry in entries}
+    batch = random_batch([5, 21, 38])
+    found, exact = LiteRTSession(artifact.path).run(feeds(batch)), logits_of(migrated, batch).numpy()
+    with executed(migrated, entries, per_token=True):
+        simulated = logits_of(migrated, batch).numpy()
+    assert sqnr_db(simulated, found) > 30
+    assert sqnr_db(exact, found) > 15
+    assert integer_operators(artifact.path) == {"FULLY_CONNECTED": 3 * len(static)}
+
+
+def integer_operators(path: Path) -> dict[str, int]:
+    """How often each operator reads and gives INT8; QUANTIZE and DEQUANTIZE do one of both."""
+    file, found = flatbuffer_utils.read_model(str(path)), Counter()
+    for subgraph in file.subgraphs:
+        for operator in subgraph.operators:
+            types = [subgraph.tensors[index].type for index in (operator.inputs[0], operator.outputs[0])]
+            if types == [TensorType.INT8, TensorType.INT8]:
+                found[flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex)] += 1
+    return dict(found)
+
+
+def test_no_static_range_holds_a_constant_of_the_mask(migrated_graph, migrated, folder):
+    """Every quantized tensor of a wholly static file; the mask itself is added in floating point."""
+    linear = [name for name, module in quantizable_layers(migrated).items() if isinstance(module, nn.Linear)]
+    artifact = lower(
+        migrated_graph, Plan(layers=tuple(static_entries(migrated, *linear))), folder / "all.tflite"
+    )
+    file = flatbuffer_utils.read_model(str(artifact.path))
+    steps = [
+        float(tensor.quantization.scale[0])
+        for subgraph in file.subgraphs
+        for tensor in subgraph.tensors
+        if tensor.type == TensorType.INT8 and file.buffers[tensor.buffer].data is None
+    ]
+    assert len(steps) == 3 * 2 * len(linear)
+    assert max(steps) < 1  # a range of -1e4 has steps of 39
+
+
+def test_a_static_layer_whose_norm_was_folded_is_refused(graph, student, tmp_path):
+    (entry,) = static_entries(student, "layers.1.attention.qkv")
+    with pytest.raises(
+        ExportError, match=r"layers\.1\.attention\.qkv .* the converter folded the norm before it"
+    ):
+        lower(graph, Plan(layers=(entry,)), tmp_path / "model.tflite")
+
+
+def test_folded_layers_are_known_from_the_graph(graph, migrated_graph):
+    """Whatever reads a norm, but for the last FFN, which is computed for one token."""
+    parts = [f"layers.{layer}.{part}" for layer in range(3) for part in ("attention.qkv", "ffn.intermediate")]
+    assert folded_layers(graph) == set(parts[:-1])
+    assert folded_layers(migrated_graph) == set()
+
+
+def test_a_static_layer_needs_both_ranges(graph, student, tmp_path):
+    entry = replace(static_entries(student, "layers.1.ffn.output")[0], output_range=None)
+    with pytest.raises(ExportError, match=r"has no range of inputs and outputs"):
+        lower(graph, Plan(layers=(entry,)), tmp_path / "model.tflite")
+
+
+def test_other_steps_than_planned_are_refused(graph, student, tmp_path):
+    path, (entry,) = tmp_path / "model.tflite", static_entries(student, "layers.1.ffn.output")
+    quantized = quantizer.Quantizer(str(graph))
+    quantized.add_static_config(r"^layers\.1\.ffn\.output@", TFLOperationName.FULLY_CONNECTED, 8, 8)
+    narrow = {"min": np.array([[-0.5]], np.float32), "max": np.array([[0.5]], np.float32)}
+    file = flatbuffer_utils.read_model(str(graph))
+    names = [
+        tensor.name.decode()
+        for subgraph in file.subgraphs
+        for tensor in subgraph.tensors
+        if file.buffers[tensor.buffer].data is None
+    ]
+    with silence():
+        quantized.quantize(dict.fromkeys(names, narrow)).export_model(str(path))
+    with pytest.raises(
+        ExportError, match=r"has steps of 0\.003922 .* for the inputs of layers\.1\.ffn\.output, planned"
+    ):
+        read_back(path, Plan(layers=(entry,)))
 
 
 def test_a_mixed_plan_is_stored_as_it_says(graph, student, folder):

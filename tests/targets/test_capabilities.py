@@ -14,6 +14,7 @@ from edgesmith.records.plan import Activation, Granularity, LayerKind, WeightDty
 from edgesmith.targets import (
     CAPABILITIES,
     capability_of,
+    gives_integers,
     integer_schemes,
     runtime_names,
     uncalibrated_schemes,
@@ -60,6 +61,8 @@ def test_what_a_plan_without_calibration_may_use() -> None:
     assert uncalibrated("onnxruntime", "linear") == ["int8 dynamic"]
     assert uncalibrated("onnxruntime", "embedding") == ["int8", "int4 per_block"]
     assert uncalibrated("litert", "linear") == ["int4 dynamic", "int8 dynamic"]
+    assert "int8 static" in map(str, integer_schemes("litert", "linear"))
+    assert gives_integers("litert") and not gives_integers("onnxruntime")
     assert [str(scheme) for scheme in integer_schemes("onnxruntime", "linear")] == [
         "int8 dynamic",
         "int8 static",

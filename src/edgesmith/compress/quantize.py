@@ -1,7 +1,8 @@
 """Precision: how much the outputs suffer when a layer is quantized, and the plan that follows.
 
 The arithmetic is that of the artifact at batch 1: weights symmetric with one scale an output channel (or a table's
-row), or a block of one; activations asymmetric with one scale an input, found as it arrives, or one scale for all.
+row), or a block of one; activations asymmetric with one scale an input, found as it arrives, or one scale for all, and
+then outputs too where the runtime's are INT8.
 """
 
 from __future__ import annotations
@@ -77,21 +78,24 @@ def scheme_layer(
     scheme: Scheme,
     *,
     input_range: tuple[float, float] | None = None,
+    output_range: tuple[float, float] | None = None,
     sensitivity: float | None = None,
     reason: str = "",
 ) -> LayerPlan:
     """A plan entry for a module under any scheme.
 
     Args:
-        input_range: of the module's inputs; kept where the scheme's activation is static.
+        input_range, output_range: of the module's inputs and outputs; kept where the scheme's activation is static.
     """
+    is_static = scheme.activation == "static_int8"
     return LayerPlan(
         layer=name,
         kind=layer_kind(module),
         weight=scheme.weight,
         granularity=scheme.granularity,
         activation=scheme.activation,
-        input_range=input_range if scheme.activation == "static_int8" else None,
+        input_range=input_range if is_static else None,
+        output_range=output_range if is_static else None,
         sensitivity=sensitivity,
         reason=reason,
     )
@@ -154,6 +158,15 @@ def quantize_activation(hidden: Tensor) -> Tensor:
     return ((hidden / scale).round() + zero_point).clamp(0, 255).sub(zero_point) * scale
 
 
+def quantize_tokens(hidden: Tensor) -> Tensor:
+    """Activation after a round trip through INT8, asymmetric, one scale a token (XNNPACK's dynamically quantized layers).
+
+    Args:
+        hidden: (..., features).
+    """
+    return quantize_activation(hidden.flatten(0, -2)).view_as(hidden)
+
+
 def quantize_blocks(hidden: Tensor) -> Tensor:
     """Activation after a round trip through INT8, symmetric, one scale for `BLOCK` features (ONNX Runtime's MatMulNBits)."""
     blocks = _in_blocks(hidden)  # (B, ..., blocks, BLOCK)
@@ -168,8 +181,14 @@ def quantize_in_range(hidden: Tensor, input_range: tuple[float, float]) -> Tenso
 
 
 @contextmanager
-def executed(model: PreTrainedModel, entries: Iterable[LayerPlan]) -> Iterator[None]:
-    """Within it, the planned layers compute as a runtime does; afterwards the model is as before."""
+def executed(
+    model: PreTrainedModel, entries: Iterable[LayerPlan], *, per_token: bool = False
+) -> Iterator[None]:
+    """Within it, the planned layers compute as a runtime does; afterwards the model is as before.
+
+    Args:
+        per_token: dynamic inputs have one scale a token, not one an input.
+    """
     modules = quantizable_layers(model)
     weights: list[tuple[nn.Linear | nn.Embedding, Tensor]] = []
     hooks = []
@@ -179,7 +198,9 @@ def executed(model: PreTrainedModel, entries: Iterable[LayerPlan]) -> Iterator[N
             weights.append((module, module.weight.data))
             module.weight.data = quantize_weight(module.weight.data, entry.weight, entry.granularity)
             if entry.activation != "none":
-                hooks.append(module.register_forward_pre_hook(partial(_quantize_input, entry)))
+                hooks.append(module.register_forward_pre_hook(partial(_quantize_input, entry, per_token)))
+            if entry.output_range is not None:
+                hooks.append(module.register_forward_hook(partial(_quantize_output, entry.output_range)))
         yield
     finally:
         for changed, weight in weights:
@@ -188,10 +209,18 @@ def executed(model: PreTrainedModel, entries: Iterable[LayerPlan]) -> Iterator[N
             hook.remove()
 
 
-def _quantize_input(entry: LayerPlan, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+def _quantize_input(entry: LayerPlan, per_token: bool, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     if entry.input_range is not None:
         return quantize_in_range(inputs[0], entry.input_range)
-    return quantize_blocks(inputs[0]) if entry.granularity == "per_block" else quantize_activation(inputs[0])
+    if entry.granularity == "per_block":
+        return quantize_blocks(inputs[0])
+    return quantize_tokens(inputs[0]) if per_token else quantize_activation(inputs[0])
+
+
+def _quantize_output(
+    output_range: tuple[float, float], _: nn.Module, inputs: tuple[Tensor], output: Tensor
+) -> Tensor:
+    return quantize_in_range(output, output_range)
 
 
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:
@@ -223,15 +252,18 @@ class Divergence:
 
     Args:
         batches: of calibration rows.
+        per_token: dynamic inputs have one scale a token.
     """
 
-    def __init__(self, model: PreTrainedModel, batches: Sequence[dict[str, Tensor]]) -> None:
-        self._model, self._batches = model.eval(), batches
+    def __init__(
+        self, model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], *, per_token: bool = False
+    ) -> None:
+        self._model, self._batches, self._per_token = model.eval(), batches, per_token
         self._reference = self._logits()
 
     def __call__(self, entries: Iterable[LayerPlan]) -> float:
         """Mean KL in nats a row, or a token that counts, with the planned layers; `NO_NUMBER` where an output is none."""
-        with executed(self._model, entries):
+        with executed(self._model, entries, per_token=self._per_token):
             divergence = mean_divergence(self._reference, self._logits())
         return divergence if math.isfinite(divergence) else NO_NUMBER
 

@@ -1,4 +1,4 @@
-"""What arrives at the linear layers on calibration rows, and the range in which static INT8 tells it apart."""
+"""What arrives at the linear layers on calibration rows and leaves them, and the range in which static INT8 tells it apart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHRINKS = tuple(step / 20 for step in range(20, 1, -1))
 
 @dataclass
 class Inputs:
-    """Of one linear layer, over all calibration rows and without padding.
+    """Of one linear layer, over all calibration rows and without padding; or its outputs, which are seen alike.
 
     Attributes:
         low, high: of every value.
@@ -64,18 +64,33 @@ class Inputs:
 def observe_inputs(
     model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], seed: int = 0
 ) -> dict[str, Inputs]:
-    """The inputs of every linear layer, by its path."""
+    """The inputs of every linear layer, by its path; layers that read the same tensor get the same sample."""
+    return _observe(model, batches, seed, outputs=False)
+
+
+@torch.no_grad()
+def observe_outputs(
+    model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], seed: int = 0
+) -> dict[str, Inputs]:
+    """The outputs of every linear layer, by its path."""
+    return _observe(model, batches, seed, outputs=True)
+
+
+def _observe(
+    model: PreTrainedModel, batches: Sequence[dict[str, Tensor]], seed: int, *, outputs: bool
+) -> dict[str, Inputs]:
     layers = {
         name: module for name, module in quantizable_layers(model).items() if isinstance(module, nn.Linear)
     }
     found = {name: Inputs() for name in layers}
-    generator = torch.Generator().manual_seed(seed)
+    generators = {name: torch.Generator().manual_seed(seed) for name in layers}
     draws = -(-SAMPLE // len(batches))
     for batch in batches:
         with ExitStack() as stack:
             for name, module in layers.items():
-                take = partial(_take, found[name], batch.get("attention_mask"), draws, generator)
-                stack.callback(module.register_forward_pre_hook(take).remove)
+                take = partial(_take, found[name], batch.get("attention_mask"), draws, generators[name])
+                register = module.register_forward_hook if outputs else module.register_forward_pre_hook
+                stack.callback(register(take).remove)
             model(**model_inputs(batch))
     return found
 
@@ -87,8 +102,11 @@ def _take(
     generator: torch.Generator,
     _: nn.Module,
     arguments: tuple[Tensor],
+    output: Tensor | None = None,
 ) -> None:
-    hidden = arguments[0].detach()  # (B, S, features), or (B, features) of a head
+    hidden = (
+        arguments[0] if output is None else output
+    ).detach()  # (B, S, features), or (B, features) of a head
     inputs.computed += hidden.shape[:-1].numel()
     if mask is not None and hidden.shape[:-1] == mask.shape:
         inputs.add(hidden[mask.bool()], draws, generator)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -27,6 +28,9 @@ def sensitivities(
     ranges: Mapping[str, Range],
     rows: int,
     on_layer: Callable[[int, str], None] = lambda done, name: None,
+    *,
+    outputs: Mapping[str, Inputs] | None = None,
+    output_ranges: Mapping[str, Range] | None = None,
 ) -> tuple[LayerSensitivity, ...]:
     """Of every layer but the small tables.
 
@@ -34,15 +38,33 @@ def sensitivities(
         divergence: of the model, on the calibration rows.
         schemes: integer ones, in which linear layers and tables may be stored.
         inputs, ranges: of every linear layer, on these rows.
+        outputs, output_ranges: the same where static layers give INT8.
         rows: how many these are; MACs are of one.
         on_layer: told how many layers are done, and which was the last.
     """
     found = []
     layers = {name: module for name, module in quantizable_layers(model).items() if not is_small_table(name)}
     for done, (name, module) in enumerate(layers.items(), 1):
-        found.append(_measure(name, module, divergence, schemes[layer_kind(module)], inputs, ranges, rows))
+        sides = _Sides(
+            inputs.get(name), ranges.get(name), (outputs or {}).get(name), (output_ranges or {}).get(name)
+        )
+        found.append(_measure(name, module, divergence, schemes[layer_kind(module)], sides, rows))
         on_layer(done, name)
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """What a linear layer read and gave; None of a table."""
+
+    inputs: Inputs | None
+    input_range: Range | None
+    outputs: Inputs | None
+    output_range: Range | None
+
+
+def _vanished(seen: Inputs | None, value_range: Range | None) -> float:
+    return vanished_inputs(seen, value_range) if seen is not None and value_range is not None else 0.0
 
 
 def _measure(
@@ -50,8 +72,7 @@ def _measure(
     module: nn.Linear | nn.Embedding,
     divergence: Divergence,
     schemes: Sequence[Scheme],
-    inputs: Mapping[str, Inputs],
-    ranges: Mapping[str, Range],
+    sides: _Sides,
     rows: int,
 ) -> LayerSensitivity:
     stored = {scheme.stored: Scheme(scheme.weight, scheme.granularity) for scheme in schemes}
@@ -62,19 +83,24 @@ def _measure(
     }
 
     def alone(scheme: Scheme) -> float:
-        return divergence([scheme_layer(name, module, scheme, input_range=ranges.get(name))])
+        entry = scheme_layer(
+            name, module, scheme, input_range=sides.input_range, output_range=sides.output_range
+        )
+        return divergence([entry])
 
     return LayerSensitivity(
         layer=name,
         kind=layer_kind(module),
         parameters=module.weight.numel(),
-        macs=module.weight.numel() * inputs[name].positions / rows if name in inputs else 0.0,
+        macs=module.weight.numel() * sides.inputs.positions / rows if sides.inputs else 0.0,
         weights={key: alone(scheme) for key, scheme in stored.items()},
         activations={key: alone(scheme) for key, scheme in arriving.items()},
         vanished_weights={
             key: vanished_weights(module.weight.data, scheme.weight, scheme.granularity)
             for key, scheme in stored.items()
         },
-        vanished_inputs=vanished_inputs(inputs[name], ranges[name]) if name in inputs else 0.0,
-        input_range=ranges.get(name),
+        vanished_inputs=_vanished(sides.inputs, sides.input_range),
+        input_range=sides.input_range,
+        vanished_outputs=_vanished(sides.outputs, sides.output_range),
+        output_range=sides.output_range,
     )

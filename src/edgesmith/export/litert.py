@@ -8,6 +8,8 @@ Lowering table (plan entry -> what the file holds; every one by `ai_edge_quantiz
 =====================================  ==========================================================================
 linear, int8 or int4 per channel,      FULLY_CONNECTED with integer weights, one scale an output channel; the kernel
 dynamic                                quantizes its input to INT8 as it arrives, one scale a token
+linear, int8 per channel, static       QUANTIZE, FULLY_CONNECTED on INT8 throughout, DEQUANTIZE; what comes before and
+                                       after stays in floating point
 embedding, int8 per channel (row)      EMBEDDING_LOOKUP of INT8 rows, one scale a row
 fp16, any                              FP16 buffer and a DEQUANTIZE, folded when the file loads: computed in FP32; for a
                                        table that is added whole (positions of patches) by the quantizer's own
@@ -44,7 +46,7 @@ from edgesmith.export.weights import as_fp16
 from edgesmith.models.compact import CompactBert
 from edgesmith.models.vision import image_shape
 from edgesmith.records import LayerPlan, Plan, Scheme, TensorSpec
-from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype
+from edgesmith.records.plan import BITS, INTEGERS, Activation, WeightDtype, uint8_steps
 from edgesmith.runtime.litert import IMAGE, LENGTH, signature_name
 from edgesmith.runtime.quiet import silence
 
@@ -57,6 +59,8 @@ _OPERATIONS = {"linear": TFLOperationName.FULLY_CONNECTED, "embedding": TFLOpera
 _SUM = TFLOperationName.ADD.value
 """Of a whole table, as the positions of patches are read."""
 _READERS = {_SUM, *(operation.value for operation in _OPERATIONS.values())}
+_FOLDED = "~"
+"""Ends the name of an operator that reads another weight than the module's, with the scale of the norm before it."""
 _DTYPES = {
     TensorType.INT4: "int4",
     TensorType.INT8: "int8",
@@ -130,8 +134,9 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     for entry in plan.layers:
         _add_to_recipe(work, entry)
     if work.get_quantization_recipe():
+        ranges = _tensor_ranges(flatbuffer_utils.read_model(str(graph_path)), plan)
         with silence():
-            work.quantize().export_model(str(path), overwrite=True)
+            work.quantize(ranges or None).export_model(str(path), overwrite=True)
     else:  # nothing to quantize is an error there
         shutil.copyfile(graph_path, path)
     file = flatbuffer_utils.read_model(str(path))
@@ -142,6 +147,20 @@ def lower(graph_path: Path, plan: Plan, path: Path) -> Artifact:
     _slim(file)
     flatbuffer_utils.write_model(file, str(path))
     return Artifact(path=path, inputs=_specs(file, "inputs"), outputs=_specs(file, "outputs"), stored=stored)
+
+
+def folded_layers(graph_path: Path) -> frozenset[str]:
+    """Layers that cannot be static: the converter has folded a norm's scale into their weights, so that they read something else.
+
+    Args:
+        graph_path: what `export_graph` wrote.
+    """
+    names = (
+        tensor.name.decode()
+        for subgraph in flatbuffer_utils.read_model(str(graph_path)).subgraphs
+        for tensor in subgraph.tensors
+    )
+    return frozenset(name.rpartition("@")[0] for name in names if name.endswith(_FOLDED))
 
 
 def read_back(path: Path, plan: Plan) -> dict[str, str]:
@@ -159,7 +178,29 @@ def read_back(path: Path, plan: Plan) -> dict[str, str]:
 
 def _read_back(file: Any, path: Path, plan: Plan) -> dict[str, str]:
     stored = {entry.layer: _stored_schemes(file, entry.layer) for entry in plan.layers}
-    return check_schemes(path, plan, stored)
+    dtypes = check_schemes(path, plan, stored)
+    for entry in plan.layers:
+        if entry.activation == "static_int8":
+            _check_steps(file, path, entry)
+            _check_kernel(file, entry)
+    return dtypes
+
+
+def _check_steps(file: Any, path: Path, entry: LayerPlan) -> None:
+    """Raises `ExportError` where a static layer's scales or zero points are not those of its ranges."""
+    for subgraph, _, operator in _operators_of(file, entry.layer):
+        for side, index, value_range in (
+            ("inputs", operator.inputs[0], entry.input_range),
+            ("outputs", operator.outputs[0], entry.output_range),
+        ):
+            stored = subgraph.tensors[index].quantization
+            scale, zero_point = uint8_steps(value_range or (0.0, 0.0))
+            found = float(stored.scale[0]), int(stored.zeroPoint[0]) + 128
+            if abs(found[0] - scale) > 1e-3 * scale or abs(found[1] - zero_point) > 1:
+                raise ExportError(
+                    f"{path.name} has steps of {found[0]:.4g} and zero point {found[1]} for the {side} of {entry.layer}, planned "
+                    f"{scale:.4g} and {zero_point}."
+                )
 
 
 class _WithPositions(nn.Module):
@@ -198,8 +239,9 @@ def _name_operators(file: Any, model: nn.Module) -> None:
         if isinstance(module, nn.Linear | nn.Embedding):
             for place in (name, name.rpartition(".")[0]) if isinstance(module, nn.Embedding) else (name,):
                 owners[_scope(model, place), tuple(module.weight.shape)] = name.removeprefix("model."), module
+    modules = dict(owners.values())
     for number, subgraph in enumerate(file.subgraphs):
-        outputs: dict[str, tuple[float, Any]] = {}
+        outputs: dict[str, tuple[float, Any, Any]] = {}
         for operator in subgraph.operators:
             if flatbuffer_utils.opcode_to_name(file, operator.opcodeIndex) in _READERS:
                 output, weight = subgraph.tensors[operator.outputs[0]], subgraph.tensors[operator.inputs[1]]
@@ -210,9 +252,12 @@ def _name_operators(file: Any, model: nn.Module) -> None:
                 found = (owners[scope, shape] for scope in scopes if (scope, shape) in owners)
                 likeness, owner = max(((_likeness(data, module), name) for name, module in found), default=(0.0, ""))  # fmt: skip
                 if owner and (owner not in outputs or likeness > outputs[owner][0]):
-                    outputs[owner] = likeness, output
-        for owner, (_, output) in outputs.items():
-            output.name = f"{owner}@{number}".encode()
+                    outputs[owner] = likeness, output, data
+        for owner, (_, output, data) in outputs.items():
+            is_whole = np.allclose(
+                _values(modules[owner]), np.frombuffer(bytes(data), np.float32), rtol=1e-5, atol=0
+            )
+            output.name = f"{owner}@{number}{'' if is_whole else _FOLDED}".encode()
 
 
 def _likeness(data: Any, module: nn.Module) -> float:
@@ -221,10 +266,14 @@ def _likeness(data: Any, module: nn.Module) -> float:
     It tells a table from a folded row of token types, which is summed in the same scope; and query, key and value without
     biases, which the converter merges, so that each has the scope of the first too.
     """
-    values = module.get_parameter("weight").detach().numpy().ravel()
+    values = _values(module)
     stored = np.frombuffer(bytes(data), np.float32)
     scale = float(np.linalg.norm(values) * np.linalg.norm(stored))
     return float(np.vdot(values, stored)) / scale if scale else 0.0
+
+
+def _values(module: nn.Module) -> Any:
+    return module.get_parameter("weight").detach().numpy().ravel()
 
 
 def _scope(model: nn.Module, path: str) -> str:
@@ -243,10 +292,59 @@ def _class(module: nn.Module) -> str:
 
 def _add_to_recipe(work: quantizer.Quantizer, entry: LayerPlan) -> None:
     regex, operation = f"^{re.escape(entry.layer)}@", _OPERATIONS[entry.kind]
-    if entry.weight in INTEGERS:
+    if entry.activation == "static_int8":
+        work.add_static_config(regex, operation, activation_num_bits=8, weight_num_bits=BITS[entry.weight])
+    elif entry.weight in INTEGERS:
         work.add_dynamic_config(regex, operation, num_bits=BITS[entry.weight])
     elif entry.weight == "fp16":
         work.add_weight_only_config(regex, operation, num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING)
+
+
+_MOST_STEPS = 128
+"""Steps of the output that one of the products may be: beyond it ruy, which multiplies where XNNPACK does not, aborts the process
+(``RUY_CHECK_LE(shift, 7)``, github.com/tensorflow/tensorflow/issues/48307)."""
+
+
+def _check_kernel(file: Any, entry: LayerPlan) -> None:
+    """Raises `ExportError` where a step of a static layer's products is many of its outputs."""
+    for subgraph, _, operator in _operators_of(file, entry.layer):
+        scales = [
+            subgraph.tensors[index].quantization.scale
+            for index in (*operator.inputs[:2], operator.outputs[0])
+        ]
+        steps = float(scales[0][0] * np.max(scales[1]) / scales[2][0])
+        if steps >= _MOST_STEPS:
+            raise ExportError(
+                f"LiteRT cannot compute {entry.layer} with static activations: a step of its products is {steps:.3g} of its "
+                f"outputs, and must be below {_MOST_STEPS}, because a few weights are far larger than the rest. Plan it as "
+                "dynamic."
+            )
+
+
+def _tensor_ranges(file: Any, plan: Plan) -> dict[str, dict[str, Any]]:
+    """What the quantizer calls the statistics of a tensor, for what static layers read and give."""
+    found = {}
+    for entry in plan.layers:
+        if entry.activation != "static_int8":
+            continue
+        if entry.input_range is None or entry.output_range is None:
+            raise ExportError(
+                f"{entry.layer} is planned with static activations and has no range of inputs and outputs."
+            )
+        for subgraph, _, operator in _operators_of(file, entry.layer):
+            if subgraph.tensors[operator.outputs[0]].name.decode().endswith(_FOLDED):
+                raise ExportError(
+                    f"{entry.layer} is planned with static activations, and the converter folded the norm before it into its "
+                    "weight, so that its inputs are not those that were measured. Migrate the scales of its inputs first, as "
+                    "edgesmith quantize does, or plan it as dynamic."
+                )
+            ends = (operator.inputs[0], entry.input_range), (operator.outputs[0], entry.output_range)
+            for tensor, (low, high) in ends:
+                found[subgraph.tensors[tensor].name.decode()] = {
+                    "min": np.array([[low]], np.float32),
+                    "max": np.array([[high]], np.float32),
+                }
+    return found
 
 
 class _SharedQuantization(QuantizationParametersT):  # type: ignore[misc]
@@ -268,8 +366,9 @@ def _slim(file: Any) -> None:
     for subgraph in file.subgraphs:
         for tensor in subgraph.tensors:
             tensor.name = b""
-            if tensor.quantization is not None and tensor.quantization.scale is not None:
-                buffer = int(tensor.buffer)
+            buffer = int(tensor.buffer)
+            is_constant = file.buffers[buffer].data is not None
+            if is_constant and tensor.quantization is not None and tensor.quantization.scale is not None:
                 tensor.quantization = shared.setdefault(buffer, _SharedQuantization(tensor.quantization))
 
 
@@ -277,7 +376,8 @@ def _operators_of(file: Any, layer: str) -> Iterator[tuple[Any, int, Any]]:
     """Subgraph, place in it and operator of everything that reads a layer's weight."""
     for number, subgraph in enumerate(file.subgraphs):
         for place, operator in enumerate(subgraph.operators):
-            if subgraph.tensors[operator.outputs[0]].name == f"{layer}@{number}".encode():
+            name = subgraph.tensors[operator.outputs[0]].name.decode()
+            if name.removesuffix(_FOLDED) == f"{layer}@{number}":
                 yield subgraph, place, operator
 
 

@@ -96,13 +96,17 @@ def vanished(plan: Plan, found: Iterable[LayerSensitivity]) -> list[str]:
             sentences.append(
                 f"{lost:.1%} of the weights of {entry.layer} become 0 in {entry.scheme.stored}: outliers set the scale"
             )
-        if entry.input_range is not None and layer.vanished_inputs > _MOST_VANISHED:
-            low, high = entry.input_range
-            is_mask = max(-low, high) >= _MASK
-            sentences.append(
-                f"{layer.vanished_inputs:.1%} of the inputs of {entry.layer} become 0 between {low:.3g} and {high:.3g}: "
-                + ("a constant of the attention mask reaches it" if is_mask else "outliers set the range")
-            )
+        for side, ends, share in (
+            ("inputs", entry.input_range, layer.vanished_inputs),
+            ("outputs", entry.output_range, layer.vanished_outputs),
+        ):
+            if ends is not None and share > _MOST_VANISHED:
+                low, high = ends
+                is_mask = max(-low, high) >= _MASK
+                sentences.append(
+                    f"{share:.1%} of the {side} of {entry.layer} become 0 between {low:.3g} and {high:.3g}: "
+                    + ("a constant of the attention mask reaches it" if is_mask else "outliers set the range")
+                )
     return sentences
 
 

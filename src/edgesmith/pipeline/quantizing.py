@@ -53,6 +53,9 @@ SENSITIVITY_NAME, QUANTIZATION_NAME = "sensitivity", "quantization"
 NODE_BYTES = 2_500
 """Names, constants and nodes that quantization adds to a file for a layer, at most."""
 
+_ZERO_POINT_BYTES = {"litert": 7}
+"""Of a channel, beyond the one byte that `weight_bytes` counts: LiteRT's schema has zero points of 64 bits."""
+
 _UNIFORM: dict[UniformScheme, dict[LayerKind, Scheme]] = {
     "fp32": {"linear": Scheme("fp32"), "embedding": Scheme("fp32")},
     "fp16": {"linear": Scheme("fp16"), "embedding": Scheme("fp16")},
@@ -138,6 +141,7 @@ class _Run:
         self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
         self.max_bytes = self.config.max_bytes or round(self.config.max_share * self.baseline)
         self.latency = self._latency()
+        self.folded: frozenset[str] = frozenset()
 
     def quantize(self, folder: Path, out: Path) -> Quantization:
         """Plans, writes and proves.
@@ -153,6 +157,8 @@ class _Run:
                 self.bench, self.runtime, self.calibration.model, self.bench.validation_rows, graph
             )
         fixed = self._fixed_bytes(graph)
+        if self.runtime == "litert":
+            self.folded = exporter(self.runtime).folded_layers(graph)
         with self.calibration.stage("plan"):
             trials = self._trials(fixed)
         best = _best(trials, self.max_drop)
@@ -210,7 +216,8 @@ class _Run:
         layers, small = self.calibration.layers, self.calibration.small
         matrices = 4 * sum(module.weight.numel() for module in (*layers.values(), *small.values()))
         kept = sum(weight_bytes(module.weight, Scheme(self._small)) for module in small.values())
-        return model_bytes(graph) - matrices + kept + NODE_BYTES * len(layers)
+        zeros = _ZERO_POINT_BYTES.get(self.runtime, 0) * sum(len(module.weight) for module in layers.values())
+        return model_bytes(graph) - matrices + kept + zeros + NODE_BYTES * len(layers)
 
     def _trials(self, fixed: int) -> list[Trial]:
         """The plans that are tried; one where it is uniform."""
@@ -271,6 +278,8 @@ class _Run:
         kind = layer_kind(module)
         if self.config.uniform is None:
             schemes = [Scheme(self.config.higher), *self.calibration.schemes[kind]]
+            if name in self.folded:
+                schemes = [scheme for scheme in schemes if scheme.activation != "static_int8"]
         else:
             schemes = [self._uniform_scheme(self.config.uniform, kind)]
         return [
@@ -327,7 +336,8 @@ class _Run:
     def _loss(self, chosen: Mapping[str, Choice]) -> float:
         """Of quality, in PyTorch."""
         reference = self._tried_reference
-        with executed(self.calibration.model, self._plan(chosen).layers):
+        plan, per_token = self._plan(chosen), self.calibration.per_token
+        with executed(self.calibration.model, plan.layers, per_token=per_token):
             answers = self.bench.answers(self.calibration.model, self._tried_rows)
         return reference - self.bench.quality(answers, self._tried_rows)
 
@@ -342,6 +352,7 @@ class _Run:
                 module,
                 scheme,
                 input_range=self.calibration.ranges.get(name),
+                output_range=self.calibration.output_ranges.get(name),
                 sensitivity=measured.under(scheme),
                 reason=_reason(scheme, measured),
             )
@@ -421,7 +432,8 @@ class _Run:
         """Of the file's logits against those of the same plan in PyTorch, a row at a time."""
         rows = list(range(min(PARITY_ROWS, len(written.logits))))
         sample = self.bench.validation_rows.take(rows)
-        with executed(self.calibration.model, written.plan.layers):
+        per_token = self.calibration.per_token
+        with executed(self.calibration.model, written.plan.layers, per_token=per_token):
             wanted = predict_logits(self.calibration.model, sample, batch_size=1).numpy()
         return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
 

@@ -12,8 +12,15 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from edgesmith.compress.migrate import migrate
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers
-from edgesmith.compress.quantize_ranges import Inputs, Range, input_range, observe_inputs
+from edgesmith.compress.quantize_ranges import (
+    Inputs,
+    Range,
+    input_range,
+    observe_inputs,
+    observe_outputs,
+)
 from edgesmith.compress.quantize_sensitivity import sensitivities
 from edgesmith.data.encoding import model_inputs
 from edgesmith.models.device import prepare_torch
@@ -23,7 +30,7 @@ from edgesmith.pipeline.tasks import open_finetuned
 from edgesmith.recipe import PrecisionConfig, Recipe
 from edgesmith.records import Progress, Scheme, Sensitivities
 from edgesmith.records.plan import LayerKind
-from edgesmith.targets import integer_schemes
+from edgesmith.targets import gives_integers, integer_schemes, scales_tokens
 
 BATCH = 16
 
@@ -32,6 +39,8 @@ class Calibration:
     """A model, as its compact encoder, on calibration rows.
 
     Attributes:
+        model: where the runtime has static layers, with the scales of their inputs migrated.
+        per_token: dynamic inputs have one scale a token.
         layers: those that a plan decides: every linear layer, and every table but the small ones.
         small: tables that are read as they are.
         schemes: integer ones that the runtime has.
@@ -39,14 +48,17 @@ class Calibration:
     """
 
     def __init__(self, bench: Workbench, config: PrecisionConfig) -> None:
-        self.bench, self.config, self.model = bench, config, bench.teacher
-        found = quantizable_layers(self.model)
-        self.layers = {name: module for name, module in found.items() if not is_small_table(name)}
-        self.small = {name: module for name, module in found.items() if is_small_table(name)}
+        self.bench, self.config = bench, config
         kinds: tuple[LayerKind, ...] = ("linear", "embedding")
         self.schemes: dict[LayerKind, list[Scheme]] = {
             kind: integer_schemes(config.runtime, kind) for kind in kinds
         }
+        self.per_token = scales_tokens(config.runtime)
+        is_static = any(scheme.activation == "static_int8" for scheme in self.schemes["linear"])
+        self.model = migrate(bench.teacher, self.batches) if is_static else bench.teacher
+        found = quantizable_layers(self.model)
+        self.layers = {name: module for name, module in found.items() if not is_small_table(name)}
+        self.small = {name: module for name, module in found.items() if is_small_table(name)}
         self.wall_s: dict[str, float] = {}
 
     @contextmanager
@@ -79,18 +91,35 @@ class Calibration:
             return {name: input_range(seen, self.config.observer) for name, seen in inputs.items()}
 
     @cached_property
+    def outputs(self) -> dict[str, Inputs]:
+        """Of every linear layer; none where the runtime's static layers do not give INT8."""
+        if not gives_integers(self.config.runtime):
+            return {}
+        with self.stage("ranges"):
+            return observe_outputs(self.model, self.batches, self.bench.recipe.seed)
+
+    @cached_property
+    def output_ranges(self) -> dict[str, Range]:
+        outputs = self.outputs
+        with self.stage("ranges"):
+            return {name: input_range(seen, self.config.observer) for name, seen in outputs.items()}
+
+    @cached_property
     def sensitivities(self) -> Sensitivities:
         progress, inputs, ranges = self.bench.progress, self.inputs, self.ranges
+        outputs, output_ranges = self.outputs, self.output_ranges
         with self.stage("sensitivity"), torch.no_grad():
             progress.start("measuring sensitivity", len(self.layers))
             layers = sensitivities(
                 self.model,
-                Divergence(self.model, self.batches),
+                Divergence(self.model, self.batches, per_token=self.per_token),
                 self.schemes,
                 inputs,
                 ranges,
                 self.rows,
                 progress.advance,
+                outputs=outputs,
+                output_ranges=output_ranges,
             )
             progress.finish()
         return Sensitivities(

@@ -84,6 +84,7 @@ class LayerPlan:
             and one scale a row of an embedding table; ``per_block``, one scale for `BLOCK` values of it.
         activation: how the layer's input is quantized.
         input_range: lowest and highest input that a static activation tells apart; None for any other.
+        output_range: the same of the layer's outputs, where a runtime's static layers give INT8; None elsewhere.
         sensitivity: mean KL divergence in nats to the reference outputs when only this layer is quantized: to `weight`,
             or, where that is a floating-point format, to INT8.
         reason: why, in words.
@@ -95,6 +96,7 @@ class LayerPlan:
     granularity: Granularity = "per_channel"
     activation: Activation = "none"
     input_range: tuple[float, float] | None = None
+    output_range: tuple[float, float] | None = None
     sensitivity: float | None = None
     reason: str = ""
 

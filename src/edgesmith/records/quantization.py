@@ -23,6 +23,7 @@ class LayerSensitivity:
         vanished_weights: share of the weights other than 0 that become 0, by what they are stored in.
         vanished_inputs: the same of its inputs under `input_range`.
         input_range: in which static INT8 tells inputs apart.
+        vanished_outputs, output_range: the same of its outputs, where a runtime's static layers give INT8.
     """
 
     layer: str
@@ -34,6 +35,8 @@ class LayerSensitivity:
     vanished_weights: dict[str, float]
     vanished_inputs: float
     input_range: tuple[float, float] | None = None
+    vanished_outputs: float = 0.0
+    output_range: tuple[float, float] | None = None
 
     def under(self, scheme: Scheme) -> float:
         """Of both parts; small divergences add up, as long as the errors behind them do not point the same way."""

@@ -189,9 +189,14 @@ def executed(model: PreTrainedModel, entries: Iterable[LayerPlan]) -> Iterator[N
 
 
 def _quantize_input(entry: LayerPlan, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return quantize_input(entry, inputs[0])
+
+
+def quantize_input(entry: LayerPlan, hidden: Tensor) -> Tensor:
+    """A planned layer's input after its round trip; of an entry whose activation is quantized."""
     if entry.input_range is not None:
-        return quantize_in_range(inputs[0], entry.input_range)
-    return quantize_blocks(inputs[0]) if entry.granularity == "per_block" else quantize_activation(inputs[0])
+        return quantize_in_range(hidden, entry.input_range)
+    return quantize_blocks(hidden) if entry.granularity == "per_block" else quantize_activation(hidden)
 
 
 def mean_divergence(reference: Sequence[Tensor], logits: Sequence[Tensor]) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,6 @@ from numpy.typing import NDArray
 
 from edgesmith.compress.distill import predict_logits
 from edgesmith.compress.quantize import executed, layer_kind, plan_layer, scheme_layer, weight_bytes
-from edgesmith.data.encoding import EncodedRows
 from edgesmith.errors import BudgetError, UnsupportedError
 from edgesmith.export import exporter
 from edgesmith.measure.guards import collapsed, ignored_plan_entries, low_agreement, non_finite, vanished
@@ -22,15 +23,19 @@ from edgesmith.measure.parity import sqnr_db
 from edgesmith.measure.quality import PairedQuality, compare
 from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
 from edgesmith.pipeline.artifacts import PARITY_ROWS, export_checked, logits_with_runtime
+from edgesmith.pipeline.bench import MODEL_FOLDER, model_folder
 from edgesmith.pipeline.built import bundle_model
 from edgesmith.pipeline.folder import appearing, check_is_free
 from edgesmith.pipeline.prediction import latency_model
+from edgesmith.pipeline.qat import train_plan
+from edgesmith.pipeline.runs import RunFolder, StepResult, base_key, locked
 from edgesmith.pipeline.sensitivity import Calibration, open_calibration
 from edgesmith.recipe import PrecisionConfig, Recipe, UniformScheme
 from edgesmith.records import (
     LayerPlan,
     LayerSensitivity,
     Plan,
+    PlanTraining,
     PlanTrial,
     Progress,
     Quantization,
@@ -91,6 +96,9 @@ def sensitivity(
 def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progress) -> Quantization:
     """Finds a precision for every layer, writes the file for one runtime, reads it back, and holds it against the limits.
 
+    Where `config.training` asks for it and no plan keeps the drop, the best one is trained. A training that was stopped goes
+    on when this is called again with the same arguments.
+
     Args:
         recipe: of it the model, the task, the metric, the data, the largest drop, the largest latency on the target, which is
             predicted, and the seed count.
@@ -101,14 +109,16 @@ def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progr
         UnsupportedError: a latency is asked for, and none can be predicted on the target.
         RecipeError: `out` holds something.
         ExportError: the file does not compute what the model does, or does not hold the plan.
+        StepError: the training's loss became infinite or NaN.
         ModelError, DataError, UnsupportedError: as `open_calibration`.
     """
     check_is_free(out)
-    run = _Run(open_calibration(recipe, config, progress))
+    run = _Run(open_calibration(recipe, config, progress), out.with_name(f".{out.name}.training"))
     with appearing(out) as folder:
         found = run.quantize(folder, out)
         write_json(folder / f"{QUANTIZATION_NAME}.json", found)
         write_text(folder / f"{QUANTIZATION_NAME}.md", quantization_page(found))
+    shutil.rmtree(run.scratch, ignore_errors=True)
     return found
 
 
@@ -129,10 +139,18 @@ class _Written:
 
 
 class _Run:
-    """The way from sensitivities to a bundle."""
+    """The way from sensitivities to a bundle.
 
-    def __init__(self, calibration: Calibration) -> None:
+    Args:
+        scratch: folder that a training works in, kept until the whole is done.
+
+    Attributes:
+        model: that is quantized: the one that came, or after the training of its plan.
+    """
+
+    def __init__(self, calibration: Calibration, scratch: Path) -> None:
         self.calibration, self.config, self.bench = calibration, calibration.config, calibration.bench
+        self.model, self.scratch = calibration.model, scratch
         self.runtime, self.judge = self.config.runtime, self.bench.judge
         self.max_drop = self.bench.recipe.budget.max_drop
         self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
@@ -148,15 +166,18 @@ class _Run:
         """
         measured = self.calibration.sensitivities
         graph = (folder / exporter(self.runtime).MODEL_NAME).with_stem("graph")
-        with self.calibration.stage("export"):
-            export_checked(
-                self.bench, self.runtime, self.calibration.model, self.bench.validation_rows, graph
-            )
+        self._export(graph)
         fixed = self._fixed_bytes(graph)
         with self.calibration.stage("plan"):
             trials = self._trials(fixed)
         best = _best(trials, self.max_drop)
-        written = self._write(graph, folder, self._plan(best.chosen))
+        plan, training = self._plan(best.chosen), None
+        if self.config.training.epochs and best.loss > self.max_drop:
+            training = self._train(plan, best.loss, folder / MODEL_FOLDER)
+            if training.is_kept:
+                _remove(graph_files(graph))
+                self._export(graph)
+        written = self._write(graph, folder, plan)
         self._bundle(written, folder / "bundle" / self.runtime)
         size, macs = model_bytes(written.file), self._macs(best.chosen)
         _remove(model_files(written.file))
@@ -181,6 +202,8 @@ class _Run:
             sensitivities=measured,
             trials=tuple(_told(trial, fixed) for trial in trials),
             max_trials=self.config.max_trials,
+            tried_rows=len(self.calibration.tried_rows.truth),
+            tries_others=self.calibration.tries_others,
             macs=macs,
             int8_macs=self.config.int8_macs if self.config.uniform else self._int8_macs,
             static_macs=self.config.static_macs,
@@ -191,6 +214,7 @@ class _Run:
             max_bytes=self.max_bytes,
             bytes=size,
             sqnr_db=self._sqnr(written),
+            training=training,
             wall_s={name: round(seconds, 2) for name, seconds in self.calibration.wall_s.items()},
         )
 
@@ -311,25 +335,21 @@ class _Run:
         )
 
     @cached_property
-    def _tried_rows(self) -> EncodedRows:
-        """Validation rows on which plans are tried."""
-        rows = self.bench.validation_rows
-        groups = rows.rows_of_examples()
-        drawn = rows.sample_examples(self.config.verification_rows, self.bench.recipe.seed)
-        return rows.take([row for example in sorted(drawn) for row in groups[example]])
-
-    @cached_property
     def _tried_reference(self) -> float:
-        return self.bench.quality(
-            self.bench.answers(self.calibration.model, self._tried_rows), self._tried_rows
-        )
+        return self._tried_quality()
+
+    def _tried_quality(self) -> float:
+        rows = self.calibration.tried_rows
+        return self.bench.quality(self.bench.answers(self.model, rows), rows)
 
     def _loss(self, chosen: Mapping[str, Choice]) -> float:
+        return self._loss_of(self._plan(chosen))
+
+    def _loss_of(self, plan: Plan) -> float:
         """Of quality, in PyTorch."""
         reference = self._tried_reference
-        with executed(self.calibration.model, self._plan(chosen).layers):
-            answers = self.bench.answers(self.calibration.model, self._tried_rows)
-        return reference - self.bench.quality(answers, self._tried_rows)
+        with executed(self.model, plan.layers):
+            return reference - self._tried_quality()
 
     def _plan(self, chosen: Mapping[str, Choice]) -> Plan:
         return Plan(layers=tuple(self._entries(chosen)))
@@ -348,6 +368,48 @@ class _Run:
         for name, module in self.calibration.small.items():
             yield plan_layer(name, module, self._small, reason="a small table, read as it is")
 
+    def _train(self, plan: Plan, before: float, destination: Path) -> PlanTraining:
+        """Trains the model under the plan; where that loses less, it is quantized from now on, and lies in `destination`."""
+        recipe, config, came = self.bench.recipe, self.config.training, self.model
+        key = base_key(
+            model_folder(recipe.model),
+            self.bench.splits.fingerprint,
+            recipe.seed,
+            {"task": recipe.task, "metric": recipe.metric, "max_length": recipe.data.max_length},
+        )
+        layers = [(entry.layer, str(entry.scheme), entry.input_range) for entry in plan.layers]
+        self.bench.progress.say(
+            f"no plan keeps {points(self.max_drop)}: the best, which loses {points(before)}, is trained"
+        )
+        with self.calibration.stage("training"), locked(self.scratch):
+            record, path = RunFolder(self.scratch, key).step(
+                "01-training",
+                config={"training": config, "plan": layers},
+                work=partial(self._trained, plan),
+            )
+            self.model = self.bench.load_student(path / MODEL_FOLDER)
+            after = self._loss_of(plan)
+            is_kept = after < before
+            if is_kept:
+                shutil.copytree(path / MODEL_FOLDER, destination)
+            else:
+                self.model = came
+        return PlanTraining(
+            before=before,
+            after=after,
+            is_kept=is_kept,
+            epochs=config.epochs,
+            rows=len(self.bench.lesson_rows),
+            steps=record.facts["steps"],
+            wall_s=round(record.wall_s, 2),
+        )
+
+    def _trained(self, plan: Plan, folder: Path) -> StepResult:
+        student = copy.deepcopy(self.model)
+        result = train_plan(self.bench, student, plan, self.config.training, folder, trimmed=False)
+        self.bench.modality.save(student, folder / MODEL_FOLDER)
+        return StepResult({"quality": result.score, "steps": result.steps})
+
     def _macs(self, chosen: Mapping[str, Choice]) -> dict[str, float]:
         """Share of all MACs by what the inputs are; those between activations are ``none``."""
         shares: dict[Activation, float] = {"static_int8": 0.0, "dynamic_int8": 0.0, "none": 0.0}
@@ -357,6 +419,11 @@ class _Run:
         return {name: round(share, 6) for name, share in shares.items()}
 
     # ---- the proof
+
+    def _export(self, graph: Path) -> None:
+        """Writes the model in FP32."""
+        with self.calibration.stage("export"):
+            export_checked(self.bench, self.runtime, self.model, self.bench.validation_rows, graph)
 
     def _write(self, graph: Path, folder: Path, plan: Plan) -> _Written:
         """Lowers, reads back, and answers every validation row through the runtime."""
@@ -421,8 +488,8 @@ class _Run:
         """Of the file's logits against those of the same plan in PyTorch, a row at a time."""
         rows = list(range(min(PARITY_ROWS, len(written.logits))))
         sample = self.bench.validation_rows.take(rows)
-        with executed(self.calibration.model, written.plan.layers):
-            wanted = predict_logits(self.calibration.model, sample, batch_size=1).numpy()
+        with executed(self.model, written.plan.layers):
+            wanted = predict_logits(self.model, sample, batch_size=1).numpy()
         return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
 
 

@@ -1,4 +1,8 @@
-"""What `edgesmith sensitivity` and `edgesmith quantize` measure on training rows, each thing once."""
+"""What `edgesmith sensitivity` and `edgesmith quantize` measure of a model, each thing once.
+
+Ranges come from training rows; what layers suffer from validation rows, since a teacher that knows its training rows by heart
+is so sure of them that nothing seems to move it.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from transformers import PreTrainedConfig
 from edgesmith.compress.quantize import Divergence, is_small_table, quantizable_layers
 from edgesmith.compress.quantize_ranges import Inputs, Range, input_range, observe_inputs
 from edgesmith.compress.quantize_sensitivity import sensitivities
-from edgesmith.data.encoding import model_inputs
+from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.models.device import prepare_torch
 from edgesmith.models.families import check_has_compact_form
 from edgesmith.models.vision import is_vision
@@ -31,7 +35,7 @@ BATCH = 16
 
 
 class Calibration:
-    """A model, as its compact encoder, on calibration rows.
+    """A model, as its compact encoder, on the rows that it is measured on.
 
     Attributes:
         layers: those that a plan decides: every linear layer, and every table but the small ones.
@@ -59,12 +63,46 @@ class Calibration:
         self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - start
 
     @cached_property
+    def _validation(self) -> tuple[list[int], list[int]]:
+        """Validation examples that layers are measured on, and those that plans are tried on.
+
+        The latter are others, unless fewer than the former are left: then they are drawn from all.
+        """
+        rows, config = self.bench.validation_rows, self.config
+        drawn = rows.sample_examples(len(rows), self.bench.recipe.seed)
+        measured, others = drawn[: config.calibration_rows], drawn[config.calibration_rows :]
+        tried = others if len(others) >= len(measured) else drawn
+        return sorted(measured), sorted(tried[: config.verification_rows])
+
+    @cached_property
+    def measured_rows(self) -> EncodedRows:
+        """Validation rows on which the outputs of each layer's precision are compared."""
+        return self._of_examples(self._validation[0])
+
+    @cached_property
+    def tried_rows(self) -> EncodedRows:
+        """Validation rows on which plans are tried."""
+        return self._of_examples(self._validation[1])
+
+    @property
+    def tries_others(self) -> bool:
+        """Whether none of these is one of those."""
+        measured, tried = self._validation
+        return set(measured).isdisjoint(tried)
+
+    def _of_examples(self, examples: list[int]) -> EncodedRows:
+        groups = self.bench.validation_rows.rows_of_examples()
+        return self.bench.validation_rows.take([row for example in examples for row in groups[example]])
+
+    @cached_property
     def batches(self) -> list[dict[str, Tensor]]:
+        """Of training rows, for ranges and MACs."""
         rows = self.bench.train_rows
         return list(rows.batches(BATCH, rows.sample(self.config.calibration_rows, self.bench.recipe.seed)))
 
     @cached_property
     def rows(self) -> int:
+        """How many these are."""
         return sum(len(batch["row"]) for batch in self.batches)
 
     @cached_property
@@ -87,7 +125,7 @@ class Calibration:
             progress.start("measuring sensitivity", len(self.layers))
             layers = sensitivities(
                 self.model,
-                Divergence(self.model, self.batches),
+                Divergence(self.model, list(self.measured_rows.batches(BATCH))),
                 self.schemes,
                 inputs,
                 ranges,
@@ -98,7 +136,8 @@ class Calibration:
         return Sensitivities(
             model=self.bench.recipe.model,
             runtime=self.config.runtime,
-            rows=self.rows,
+            rows=len(self.measured_rows),
+            range_rows=self.rows,
             observer=self.config.observer,
             layers=layers,
             wall_s=round(sum(self.wall_s.values()), 2),
@@ -106,7 +145,7 @@ class Calibration:
 
     @cached_property
     def macs(self) -> float:
-        """Of a calibration row, in the mean, with those between activations, which no plan decides.
+        """Of a training row, in the mean, with those between activations, which no plan decides.
 
         The latter are counted with the padding of the batches, which rows of like length have little of.
         """

@@ -29,6 +29,7 @@ from edgesmith.records.pruning import CoupledGroup, CoupledModel, KeptUnits, Pru
 from edgesmith.records.quantization import (
     NO_NUMBER,
     LayerSensitivity,
+    PlanTraining,
     PlanTrial,
     Quantization,
     Sensitivities,
@@ -121,6 +122,7 @@ __all__ = [
     "Noise",
     "Percentiles",
     "Plan",
+    "PlanTraining",
     "PlanTrial",
     "Prediction",
     "Progress",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from edgesmith.measure.guards import collapsed, ignored_plan_entries, low_agreem
 from edgesmith.measure.parity import sqnr_db
 from edgesmith.measure.quality import PairedQuality, compare
 from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
+from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.artifacts import PARITY_ROWS, export_checked, logits_with_runtime
 from edgesmith.pipeline.bench import MODEL_FOLDER, model_folder
 from edgesmith.pipeline.built import bundle_model
@@ -41,8 +41,10 @@ from edgesmith.records import (
     Quantization,
     Scheme,
     Sensitivities,
+    from_dict,
     graph_files,
     model_files,
+    to_dict,
     write_json,
     write_text,
 )
@@ -241,14 +243,14 @@ class _Run:
         options = {name: self._choices(name) for name in self.calibration.layers}
         if self.config.uniform is not None:
             chosen = {name: choices[0] for name, choices in options.items()}
-            return [Trial(chosen, self._loss(chosen))]
+            return [Trial(chosen, self._loss_of(chosen))]
         macs = self.calibration.macs
         limits = Limits(
             bytes=self.max_bytes - fixed,
             int8_macs=self._int8_macs * macs,
             static_macs=self.config.static_macs * macs,
         )
-        trials = try_plans(options, limits, self._loss, self.max_drop, self.config.max_trials)
+        trials = try_plans(options, limits, self._loss_of, self.max_drop, self.config.max_trials)
         if not trials:
             raise BudgetError(self._impossible(options, fixed))
         return trials
@@ -336,20 +338,21 @@ class _Run:
 
     @cached_property
     def _tried_reference(self) -> float:
-        return self._tried_quality()
+        return self._tried_quality(self.model)
 
-    def _tried_quality(self) -> float:
+    def _tried_quality(self, model: CompactEncoder) -> float:
         rows = self.calibration.tried_rows
-        return self.bench.quality(self.bench.answers(self.model, rows), rows)
+        return self.bench.quality(self.bench.answers(model, rows), rows)
 
-    def _loss(self, chosen: Mapping[str, Choice]) -> float:
-        return self._loss_of(self._plan(chosen))
-
-    def _loss_of(self, plan: Plan) -> float:
+    def _loss(self, plan: Plan, model: CompactEncoder) -> float:
         """Of quality, in PyTorch."""
         reference = self._tried_reference
-        with executed(self.model, plan.layers):
-            return reference - self._tried_quality()
+        with executed(model, plan.layers):
+            return reference - self._tried_quality(model)
+
+    def _loss_of(self, chosen: Mapping[str, Choice]) -> float:
+        """The same of a choice for each layer of the model that came."""
+        return self._loss(self._plan(chosen), self.calibration.model)
 
     def _plan(self, chosen: Mapping[str, Choice]) -> Plan:
         return Plan(layers=tuple(self._entries(chosen)))
@@ -368,47 +371,33 @@ class _Run:
         for name, module in self.calibration.small.items():
             yield plan_layer(name, module, self._small, reason="a small table, read as it is")
 
-    def _train(self, plan: Plan, before: float, destination: Path) -> PlanTraining:
-        """Trains the model under the plan; where that loses less, it is quantized from now on, and lies in `destination`."""
-        recipe, config, came = self.bench.recipe, self.config.training, self.model
+    def _train(self, plan: Plan, lost: float, destination: Path) -> PlanTraining:
+        """Trains the model under the plan; where it then loses less, it is quantized from now on, and lies in `destination`."""
+        bench, recipe = self.bench, self.bench.recipe
         key = base_key(
             model_folder(recipe.model),
-            self.bench.splits.fingerprint,
+            bench.splits.fingerprint,
             recipe.seed,
             {"task": recipe.task, "metric": recipe.metric, "max_length": recipe.data.max_length},
         )
-        layers = [(entry.layer, str(entry.scheme), entry.input_range) for entry in plan.layers]
-        self.bench.progress.say(
-            f"no plan keeps {points(self.max_drop)}: the best, which loses {points(before)}, is trained"
-        )
-        with self.calibration.stage("training"), locked(self.scratch):
-            record, path = RunFolder(self.scratch, key).step(
-                "01-training",
-                config={"training": config, "plan": layers},
-                work=partial(self._trained, plan),
-            )
-            self.model = self.bench.load_student(path / MODEL_FOLDER)
-            after = self._loss_of(plan)
-            is_kept = after < before
-            if is_kept:
-                shutil.copytree(path / MODEL_FOLDER, destination)
-            else:
-                self.model = came
-        return PlanTraining(
-            before=before,
-            after=after,
-            is_kept=is_kept,
-            epochs=config.epochs,
-            rows=len(self.bench.lesson_rows),
-            steps=record.facts["steps"],
-            wall_s=round(record.wall_s, 2),
+        bench.progress.say(
+            f"the best plan loses {points(lost)}, more than {points(self.max_drop)}, so it is trained"
         )
 
-    def _trained(self, plan: Plan, folder: Path) -> StepResult:
-        student = copy.deepcopy(self.model)
-        result = train_plan(self.bench, student, plan, self.config.training, folder, trimmed=False)
-        self.bench.modality.save(student, folder / MODEL_FOLDER)
-        return StepResult({"quality": result.score, "steps": result.steps})
+        def work(folder: Path) -> StepResult:
+            config, loss = self.config.training, partial(self._loss, plan)
+            found = train_plan(bench, self.model, plan, config, folder, before=lost, loss=loss, trimmed=False)
+            return StepResult(to_dict(found))
+
+        with self.calibration.stage("training"), locked(self.scratch):
+            layers = [(entry.layer, str(entry.scheme), entry.input_range) for entry in plan.layers]
+            config = {"training": self.config.training, "plan": layers}
+            record, path = RunFolder(self.scratch, key).step("01-training", config=config, work=work)
+            found = from_dict(PlanTraining, record.facts)
+            if found.is_kept:
+                self.model = bench.load_student(path / MODEL_FOLDER)
+                shutil.copytree(path / MODEL_FOLDER, destination)
+        return found
 
     def _macs(self, chosen: Mapping[str, Choice]) -> dict[str, float]:
         """Share of all MACs by what the inputs are; those between activations are ``none``."""

@@ -31,7 +31,7 @@ from edgesmith.records import Quantization, read_json
 
 LENGTH = 16
 TRAINING = QatConfig(epochs=6, learning_rate=1e-3, evaluations=2, augmented_rows=0.0)
-STEPS, FIRST_CHECKPOINT = 78, 39  # 400 rows by 32, six times
+STEPS, FIRST_CHECKPOINT = 72, 36  # 360 rows by 32, six times
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_a_plan_that_loses_too_much_is_trained(trained: tuple[Path, Quantization
     folder, found = trained
     training = found.training
     assert training is not None and training.is_kept
-    assert (training.rows, training.steps, training.epochs) == (400, STEPS, 6)
+    assert (training.rows, training.steps, training.epochs) == (360, STEPS, 6)
     assert training.before == found.trials[-1].drop > lossy.budget.max_drop
     assert training.after < training.before / 2
     assert training.wall_s > 0
@@ -118,7 +118,7 @@ def test_the_page_tells_what_training_changed(trained: tuple[Path, Quantization]
     page = (folder / "quantization.md").read_text(encoding="utf-8")
     assert f"| the best plan | {100 * found.training.before:.2f} points |" in page
     assert f"| after training it | {100 * found.training.after:.2f} points |" in page
-    assert f"6 epochs of 400 training rows, {STEPS} steps" in page
+    assert f"6 epochs of 360 training rows, {STEPS} steps" in page
     assert "on 76 validation rows, others than those that layers were measured on" in page
     assert read_json(Quantization, folder / "quantization.json") == found
 
@@ -225,7 +225,7 @@ def test_a_students_plan_that_misses_the_budget_is_trained_and_exported(
     result = plan_student(bench, student / MODEL_FOLDER, tmp_path)
     training = result.facts["runtimes"]["onnxruntime"]["training"]
     assert training.is_kept and training.after < training.before / 2
-    assert "so it was trained for 78 steps" in result.reasons[-1]
+    assert f"so it was trained for {STEPS} steps" in result.reasons[-1]
     again = plan_student(bench, student / MODEL_FOLDER, tmp_path)  # as after a stop
     assert again.facts["runtimes"]["onnxruntime"]["training"] == training
     (tmp_path / "export").mkdir()

@@ -143,7 +143,7 @@ def quantize(model: str, output: Path | None, as_json: bool, quiet: bool, **opti
       edgesmith quantize my-model/ --data reviews.csv -o small/
       edgesmith quantize my-model/ --data reviews.csv --size 20% --int8-macs 60% -o smaller/
       edgesmith quantize my-model/ --data reviews.csv --uniform int8-static -o static/
-      edgesmith quantize my-model/ --data reviews.csv --size 15% --train 1 -o smallest/
+      edgesmith quantize my-model/ --data reviews.csv --size 18% --train 1 -o smallest/
     """
     required(options["data"], "--data")
     folder = required(output, "-o", ": the folder for the bundle.")

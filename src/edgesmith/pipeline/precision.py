@@ -6,7 +6,7 @@ a training would take time for what was not asked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from torch import nn
@@ -68,7 +68,7 @@ def trained_folder(step: Path, runtime: str) -> Path:
 
 
 def _recover(bench: Workbench, student: CompactEncoder, plan: Plan, folder: Path) -> PlanTraining | None:
-    """Trains a plan where the budget is missed, and the student alone does not lose as much already; else None."""
+    """Trains a plan that misses the budget on validation rows; else None."""
     config, rows, file = (
         bench.recipe.quantize.recovery,
         bench.student_validation_rows,
@@ -77,14 +77,14 @@ def _recover(bench: Workbench, student: CompactEncoder, plan: Plan, folder: Path
     if file.is_file():
         return read_json(PlanTraining, file)  # before the step was stopped
 
-    def loss(model: CompactEncoder, layers: Iterable[LayerPlan] = plan.layers) -> float:
-        with executed(model, layers):
+    def loss(model: CompactEncoder) -> float:
+        with executed(model, plan.layers):
             return bench.teacher_quality - bench.quality(bench.answers(model, rows), rows)
 
     if not config.epochs:
         return None
     lost = loss(student)
-    if lost <= bench.recipe.budget.max_drop or lost <= loss(student, ()):
+    if lost <= bench.recipe.budget.max_drop:
         return None
     found = train_plan(bench, student, plan, config, folder, before=lost, loss=loss, trimmed=True)
     write_json(file, found)

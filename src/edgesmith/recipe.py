@@ -285,8 +285,8 @@ class RecoveryConfig(TeachingConfig):
 class QatConfig(TeachingConfig):
     """Training of a plan: the model as the plan rounds it learns what the one in FP32 answers and computes.
 
-    The learning rate is that of TernaryBERT (arXiv:2009.12812, section 4): the weights are where they should be already, and
-    five times as much moves them away (LOG.md).
+    The learning rate is low: the weights are nearly where they should be, and five times as much moved those of a plan that had
+    lost nothing away (LOG.md).
 
     Attributes:
         epochs: 0 trains nothing.

@@ -283,6 +283,32 @@ class RecoveryConfig(TeachingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class QatConfig(TeachingConfig):
+    """Training of a plan: the model as the plan rounds it learns what the one in FP32 answers and computes.
+
+    The learning rate is low: the weights are nearly where they should be, and five times as much moved those of a plan that had
+    lost nothing away (LOG.md).
+
+    Attributes:
+        epochs: 0 trains nothing, as long as it has not been seen to help on real data (LOG.md).
+    """
+
+    epochs: float = 0.0
+    learning_rate: float = 2e-5
+    hard_label_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(
+            self.attention_weight == 0,
+            "attention_weight",
+            self.attention_weight,
+            "0 where a plan is trained, since its model may have fewer heads than the teacher; relation_weight compares what "
+            "they attend to",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PruneConfig:
     """How heads and FFN neurons are ranked, which tokens stay, and how the loss is recovered.
 
@@ -460,10 +486,13 @@ class PrecisionConfig:
         static_macs: least share on those with a range that is known beforehand.
         higher: what a layer is kept in that is in no integers.
         uniform: no plan: every layer in this, where the runtime has it.
-        calibration_rows: training rows that sensitivity and ranges are measured on.
-        verification_rows: most validation rows that a plan is tried on in PyTorch; the file answers all of them.
+        calibration_rows: validation rows, without their labels, that sensitivity is measured on, and training rows that
+            ranges are.
+        verification_rows: most validation rows that a plan is tried on in PyTorch, others where there are enough; the file
+            answers all of them.
         observer: of the ranges of static activations.
         max_trials: most plans that are tried.
+        training: of the best plan, where none keeps the drop; 0 epochs leave it out.
     """
 
     runtime: RuntimeName = "onnxruntime"
@@ -477,6 +506,7 @@ class PrecisionConfig:
     verification_rows: int = 1024
     observer: Observer = "mse"
     max_trials: int = 8
+    training: QatConfig = field(default_factory=QatConfig)
 
     def __post_init__(self) -> None:
         share = self.max_share
@@ -488,6 +518,11 @@ class PrecisionConfig:
             )
         for key in ("calibration_rows", "verification_rows", "max_trials"):
             _require(getattr(self, key) >= 1, key, getattr(self, key), "1 or more")
+        if self.training.epochs and self.uniform in ("fp32", "fp16"):
+            raise RecipeError(
+                f"training is of {self.training.epochs:g} epochs, and uniform is {self.uniform}, which rounds nothing that "
+                "training could move. Leave --train out, or type: --uniform int8-static, int8-dynamic or int4"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -495,14 +530,17 @@ class QuantizeConfig:
     """How layers get their precision.
 
     Attributes:
-        calibration_rows: training rows whose reference outputs the sensitivity is measured against.
+        calibration_rows: validation rows, without their labels, whose outputs in FP32 the sensitivity is measured against. What
+            a teacher knows by heart seems to bear any rounding (LOG.md), so that training rows do not tell.
         max_divergence: most KL divergence in nats, summed over layers, that the plan may cost.
         higher: what a sensitive layer is kept in. FP16 halves the file; CPUs without FP16 units compute it in FP32.
+        recovery: training of a plan that loses more than the budget on validation rows; 0 epochs leave it out.
     """
 
     calibration_rows: int = 256
     max_divergence: float = 0.005
     higher: Literal["fp16", "fp32"] = "fp16"
+    recovery: QatConfig = field(default_factory=QatConfig)
 
     def __post_init__(self) -> None:
         _require(self.calibration_rows >= 1, "quantize.calibration_rows", self.calibration_rows, "1 or more")

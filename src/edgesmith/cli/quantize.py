@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 _RUNTIME = click.option(
     "--runtime", help=f"What runs the artifact: {', '.join(RUNTIME_NAMES)}; the first if left out."
 )
-_ROWS = click.option("--rows", type=int, help="Training rows that layers are measured on; 128 if left out.")
+_ROWS = click.option(
+    "--rows",
+    type=int,
+    help="Validation rows that layers are measured on, and training rows that ranges are; 128 if left out.",
+)
 _OBSERVER = click.option(
     "--observer",
     help=f"How ranges of static inputs are chosen: {', '.join(get_args(Observer))}; the last if left out.",
@@ -61,7 +65,7 @@ _SEED = click.option("--seed", type=int, help="Seed of every random choice.")
 def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Show what the answers of MODEL suffer when one layer's weights, inputs or embeddings are quantized.
 
-    MODEL is fine-tuned: a local folder or a hub id. Training rows only are read.
+    MODEL is fine-tuned: a local folder or a hub id. Labels and test rows are not read.
 
     \b
     Examples:
@@ -111,6 +115,12 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
     metavar="PRECISION",
     help=f"No plan, but one precision, to compare with: {', '.join(get_args(UniformScheme))}.",
 )
+@click.option(
+    "--train",
+    type=float,
+    metavar="EPOCHS",
+    help="Train the best plan for so long where none keeps the drop; nothing is trained if left out.",
+)
 @_ROWS
 @_OBSERVER
 @click.option(
@@ -124,14 +134,16 @@ def sensitivity(model: str, output: Path | None, as_json: bool, quiet: bool, **o
 def quantize(model: str, output: Path | None, as_json: bool, quiet: bool, **options: Any) -> None:
     """Find a precision for each layer of MODEL, and write the bundle.
 
-    MODEL is fine-tuned: a local folder or a hub id. Nothing is trained, and the test rows are not read. The exit code is 4
-    where a limit is not kept or a guard speaks; what was written is handed over either way.
+    MODEL is fine-tuned: a local folder or a hub id. The test rows are not read. Nothing is trained without --train; a training
+    that was stopped goes on when the same command is given again. The exit code is 4 where a limit is not kept or a guard
+    speaks; what was written is handed over either way.
 
     \b
     Examples:
       edgesmith quantize my-model/ --data reviews.csv -o small/
       edgesmith quantize my-model/ --data reviews.csv --size 20% --int8-macs 60% -o smaller/
       edgesmith quantize my-model/ --data reviews.csv --uniform int8-static -o static/
+      edgesmith quantize my-model/ --data reviews.csv --size 18% --train 1 -o smallest/
     """
     required(options["data"], "--data")
     folder = required(output, "-o", ": the folder for the bundle.")
@@ -169,6 +181,7 @@ def _config(options: dict[str, Any]) -> PrecisionConfig:
         "observer": options["observer"],
         "max_trials": options.get("max_trials"),
         "uniform": options.get("uniform"),
+        "training": None if options.get("train") is None else {"epochs": options["train"]},
     }
     for name in ("int8_macs", "static_macs"):
         if options.get(name) is not None:

@@ -210,11 +210,16 @@ def executed(
 
 
 def _quantize_input(entry: LayerPlan, per_token: bool, _: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    return quantize_input(entry, inputs[0], per_token=per_token)
+
+
+def quantize_input(entry: LayerPlan, hidden: Tensor, *, per_token: bool = False) -> Tensor:
+    """A planned layer's input after its round trip; of an entry whose activation is quantized."""
     if entry.input_range is not None:
-        return quantize_in_range(inputs[0], entry.input_range)
+        return quantize_in_range(hidden, entry.input_range)
     if entry.granularity == "per_block":
-        return quantize_blocks(inputs[0])
-    return quantize_tokens(inputs[0]) if per_token else quantize_activation(inputs[0])
+        return quantize_blocks(hidden)
+    return quantize_tokens(hidden) if per_token else quantize_activation(hidden)
 
 
 def _quantize_output(

@@ -35,11 +35,11 @@ def sensitivities(
     """Of every layer but the small tables.
 
     Args:
-        divergence: of the model, on the calibration rows.
+        divergence: of the model.
         schemes: integer ones, in which linear layers and tables may be stored.
-        inputs, ranges: of every linear layer, on these rows.
+        inputs, ranges: of every linear layer, on rows that they were observed on.
         outputs, output_ranges: the same where static layers give INT8.
-        rows: how many these are; MACs are of one.
+        rows: how many these were; MACs are of one.
         on_layer: told how many layers are done, and which was the last.
     """
     found = []

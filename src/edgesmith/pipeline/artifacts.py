@@ -18,6 +18,7 @@ from edgesmith.export import exporter
 from edgesmith.measure.parity import check_parity
 from edgesmith.measure.size import model_bytes
 from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
+from edgesmith.pipeline.precision import trained_folder
 from edgesmith.pipeline.runs import StepResult
 from edgesmith.records import Plan, graph_files, model_files, read_json
 from edgesmith.report.load import plan_name
@@ -52,8 +53,14 @@ class Baseline:
 
 
 def export_student(bench: Workbench, runtime: str, model: Path, plan: Path, folder: Path) -> StepResult:
-    """Writes the student as the plan says, checks its graph against PyTorch, and weighs it on validation rows."""
-    student = bench.load_student(model / MODEL_FOLDER)
+    """Writes the student as the plan says, checks its graph against PyTorch, and weighs it on validation rows.
+
+    Args:
+        model: folder of the step that made it.
+        plan: of the step that planned it, and may have trained it for this runtime.
+    """
+    trained = trained_folder(plan, runtime)
+    student = bench.load_student(trained if trained.is_dir() else model / MODEL_FOLDER)
     decided, rows = read_json(Plan, plan / plan_name(runtime)), bench.student_validation_rows
     writer = exporter(runtime)
     file = folder / writer.MODEL_NAME

@@ -301,7 +301,11 @@ class _Run:
         planned, plan_path = self.step(
             f"04-quantize/{name}",
             partial(quantize, bench, pruned_path / MODEL_FOLDER),
-            config={"quantize": recipe.quantize, "runtimes": recipe.runtimes},
+            config={
+                "quantize": recipe.quantize,
+                "runtimes": recipe.runtimes,
+                "max_drop": recipe.budget.max_drop if recipe.quantize.recovery.epochs else None,
+            },
             parents=(pruned,),
         )
         exports: dict[str, tuple[StepRecord, Path]] = {

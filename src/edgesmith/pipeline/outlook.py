@@ -88,6 +88,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
         rank=embedding_rank(opened.modality, opened.modality.compact(opened.model)),
         names=recipe.search.candidates,
     )
+    trained = "; a plan that misses the drop is trained" if recipe.quantize.recovery.epochs else ""
     return Outlook(
         steps=(
             *(() if opened.has_head else (_finetuning(recipe.finetune.restarts),)),
@@ -100,7 +101,7 @@ def plan(recipe: Recipe, progress: Progress) -> Outlook:
             f"2 distil: at most {recipe.search.max_trials} short trials, then "
             f"{'a general stage on texts without labels, then ' if general else ''}logits and hidden states",
             "3 prune: heads, FFN neurons, vocabulary, embedding rank; recovery",
-            f"4 quantize: sensitivity of each layer; {_formats(recipe)}",
+            f"4 quantize: sensitivity of each layer; {_formats(recipe)}{trained}",
             f"5 export: {', '.join(recipe.runtimes)}, read back and checked against PyTorch",
             f"6 validate: {len(splits.test):,} test rows, used once",
         ),

@@ -1,4 +1,8 @@
-"""The quantize step of `compress`: what each layer's outputs suffer from each integer scheme, and the plans that follow."""
+"""The quantize step of `compress`: what each layer's outputs suffer from each integer scheme, and the plans that follow.
+
+A plan that misses the budget is trained. One that keeps it is not, whatever its divergence: the verdict is one of quality, and
+a training would take time for what was not asked.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from torch import nn
 
 from edgesmith.compress.quantize import (
     Divergence,
+    executed,
     is_small_table,
     layer_kind,
     plan_layer,
@@ -17,9 +22,10 @@ from edgesmith.compress.quantize import (
     weight_bytes,
 )
 from edgesmith.models import CompactEncoder
-from edgesmith.pipeline.bench import Workbench
+from edgesmith.pipeline.bench import MODEL_FOLDER, Workbench
+from edgesmith.pipeline.qat import train_plan
 from edgesmith.pipeline.runs import StepResult
-from edgesmith.records import LayerPlan, Plan, Scheme, write_json
+from edgesmith.records import LayerPlan, Plan, PlanTraining, Scheme, read_json, write_json
 from edgesmith.records.plan import BITS
 from edgesmith.report.load import plan_name
 from edgesmith.search.precision import Choice, assign_precision, verify_precision
@@ -27,22 +33,62 @@ from edgesmith.targets import uncalibrated_schemes
 
 BATCH = 16
 
+_TRAINING_NAME = "training.json"
+
 
 def quantize(bench: Workbench, parent: Path, folder: Path) -> StepResult:
-    """Measures every layer in every scheme, and decides its precision on each runtime."""
+    """Measures every layer in every scheme, decides its precision on each runtime, and trains where that loses too much.
+
+    What was trained for a runtime lies in `trained_folder`.
+    """
     config, student = bench.recipe.quantize, bench.load_student(parent)
-    rows = bench.student_lesson_rows.sample(config.calibration_rows, bench.recipe.seed)
-    planner = _Planner(
-        bench, student, Divergence(student, list(bench.student_lesson_rows.batches(BATCH, rows)))
-    )
+    validation = bench.student_validation_rows
+    rows = validation.sample(config.calibration_rows, bench.recipe.seed)
+    planner = _Planner(bench, student, Divergence(student, list(validation.batches(BATCH, rows))))
     facts, reasons = {}, []
     for runtime in bench.recipe.runtimes:
         plan, joint = planner.plan(runtime)
         write_json(folder / plan_name(runtime), plan)
-        facts[runtime] = {"joint_divergence": joint, "layers": plan.counts()}
+        training = _recover(bench, student, plan, trained_folder(folder, runtime).parent)
+        facts[runtime] = {"joint_divergence": joint, "layers": plan.counts(), "training": training}
         counts = ", ".join(f"{count} in {dtype.upper()}" for dtype, count in sorted(plan.counts().items()))
-        reasons.append(f"{runtime}: {counts}; together KL {joint:.1e} nats on {len(rows)} training rows")
+        reasons.append(f"{runtime}: {counts}; together KL {joint:.1e} nats on {len(rows)} validation rows")
+        if training is not None:
+            reasons.append(
+                f"{runtime}: the plan lost {100 * training.before:.2f} points on validation rows, more than the budget, so it "
+                f"was trained for {training.steps} steps: {100 * training.after:.2f} points"
+                + ("" if training.is_kept else ", no less, and the weights stay as they were")
+            )
     return StepResult({"runtimes": facts}, tuple(reasons))
+
+
+def trained_folder(step: Path, runtime: str) -> Path:
+    """Where the step left a student that was trained for a runtime; not there where none was."""
+    return step / runtime / MODEL_FOLDER
+
+
+def _recover(bench: Workbench, student: CompactEncoder, plan: Plan, folder: Path) -> PlanTraining | None:
+    """Trains a plan that misses the budget on validation rows; else None."""
+    config, rows, file = (
+        bench.recipe.quantize.recovery,
+        bench.student_validation_rows,
+        folder / _TRAINING_NAME,
+    )
+    if file.is_file():
+        return read_json(PlanTraining, file)  # before the step was stopped
+
+    def loss(model: CompactEncoder) -> float:
+        with executed(model, plan.layers):
+            return bench.teacher_quality - bench.quality(bench.answers(model, rows), rows)
+
+    if not config.epochs:
+        return None
+    lost = loss(student)
+    if lost <= bench.recipe.budget.max_drop:
+        return None
+    found = train_plan(bench, student, plan, config, folder, before=lost, loss=loss, trimmed=True)
+    write_json(file, found)
+    return found
 
 
 class _Planner:

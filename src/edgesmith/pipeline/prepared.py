@@ -23,12 +23,13 @@ from edgesmith.models import (
 )
 from edgesmith.pipeline.bench import MODEL_FOLDER
 from edgesmith.pipeline.calibrated import calibration_rows, changes, static_plan
+from edgesmith.pipeline.precision import trained_folder
 from edgesmith.pipeline.quantizing import QUANTIZATION_NAME
 from edgesmith.pipeline.text import compact_texts
 from edgesmith.recipe import DataConfig
 from edgesmith.records import QUESTION_TASK, TAGGED_TASK, Manifest, Progress, Quantization, Task, read_json
 from edgesmith.records.prepared import FORMATS, PreparedRecord
-from edgesmith.report.load import PRUNE_STEP, load_run
+from edgesmith.report.load import PRUNE_STEP, QUANTIZE_STEP, load_run
 from edgesmith.runtime.bundle import Bundle, open_bundle
 
 _SEED = 0
@@ -145,13 +146,18 @@ def _open(run: Path, runtime: str | None) -> _Finished:
     if (run / f"{QUANTIZATION_NAME}.json").is_file():
         found = read_json(Quantization, run / f"{QUANTIZATION_NAME}.json")
         _check_has_plan(run, runtime, (found.runtime,))
-        return _Finished(found.model, open_bundle(run / found.bundle))
+        is_trained = found.training is not None and found.training.is_kept
+        return _Finished(
+            str(run / MODEL_FOLDER) if is_trained else found.model, open_bundle(run / found.bundle)
+        )
     finished = load_run(run)
     verdicts = {verdict.runtime: verdict for verdict in finished.verdicts}
     _check_has_plan(run, runtime, tuple(verdicts))
     chosen = next(row.name for row in finished.candidates if row.chosen)
-    folder = run / PRUNE_STEP / chosen / MODEL_FOLDER
-    bundle = open_bundle(run / verdicts[runtime or finished.verdict.runtime].bundle)
+    planned_for = runtime or finished.verdict.runtime
+    trained = trained_folder(run / QUANTIZE_STEP / chosen, planned_for)
+    folder = trained if trained.is_dir() else run / PRUNE_STEP / chosen / MODEL_FOLDER
+    bundle = open_bundle(run / verdicts[planned_for].bundle)
     return _Finished(str(folder), bundle, finished.recipe.data)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,30 +15,36 @@ from numpy.typing import NDArray
 
 from edgesmith.compress.distill import predict_logits
 from edgesmith.compress.quantize import executed, layer_kind, plan_layer, scheme_layer, weight_bytes
-from edgesmith.data.encoding import EncodedRows
 from edgesmith.errors import BudgetError, UnsupportedError
 from edgesmith.export import exporter
 from edgesmith.measure.guards import collapsed, ignored_plan_entries, low_agreement, non_finite, vanished
 from edgesmith.measure.parity import sqnr_db
 from edgesmith.measure.quality import PairedQuality, compare
 from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
+from edgesmith.models import CompactEncoder
 from edgesmith.pipeline.artifacts import PARITY_ROWS, export_checked, logits_with_runtime
+from edgesmith.pipeline.bench import MODEL_FOLDER, model_folder
 from edgesmith.pipeline.built import bundle_model
 from edgesmith.pipeline.folder import appearing, check_is_free
 from edgesmith.pipeline.prediction import latency_model
+from edgesmith.pipeline.qat import train_plan
+from edgesmith.pipeline.runs import RunFolder, StepResult, base_key, locked
 from edgesmith.pipeline.sensitivity import Calibration, open_calibration
 from edgesmith.recipe import PrecisionConfig, Recipe, UniformScheme
 from edgesmith.records import (
     LayerPlan,
     LayerSensitivity,
     Plan,
+    PlanTraining,
     PlanTrial,
     Progress,
     Quantization,
     Scheme,
     Sensitivities,
+    from_dict,
     graph_files,
     model_files,
+    to_dict,
     write_json,
     write_text,
 )
@@ -94,6 +101,9 @@ def sensitivity(
 def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progress) -> Quantization:
     """Finds a precision for every layer, writes the file for one runtime, reads it back, and holds it against the limits.
 
+    Where `config.training` asks for it and no plan keeps the drop, the best one is trained. A training that was stopped goes
+    on when this is called again with the same arguments.
+
     Args:
         recipe: of it the model, the task, the metric, the data, the largest drop, the largest latency on the target, which is
             predicted, and the seed count.
@@ -104,14 +114,16 @@ def quantize(recipe: Recipe, config: PrecisionConfig, out: Path, progress: Progr
         UnsupportedError: a latency is asked for, and none can be predicted on the target.
         RecipeError: `out` holds something.
         ExportError: the file does not compute what the model does, or does not hold the plan.
+        StepError: the training's loss became infinite or NaN.
         ModelError, DataError, UnsupportedError: as `open_calibration`.
     """
     check_is_free(out)
-    run = _Run(open_calibration(recipe, config, progress))
+    run = _Run(open_calibration(recipe, config, progress), out.with_name(f".{out.name}.training"))
     with appearing(out) as folder:
         found = run.quantize(folder, out)
         write_json(folder / f"{QUANTIZATION_NAME}.json", found)
         write_text(folder / f"{QUANTIZATION_NAME}.md", quantization_page(found))
+    shutil.rmtree(run.scratch, ignore_errors=True)
     return found
 
 
@@ -132,10 +144,18 @@ class _Written:
 
 
 class _Run:
-    """The way from sensitivities to a bundle."""
+    """The way from sensitivities to a bundle.
 
-    def __init__(self, calibration: Calibration) -> None:
+    Args:
+        scratch: folder that a training works in, kept until the whole is done.
+
+    Attributes:
+        model: that is quantized: the one that came, or after the training of its plan.
+    """
+
+    def __init__(self, calibration: Calibration, scratch: Path) -> None:
         self.calibration, self.config, self.bench = calibration, calibration.config, calibration.bench
+        self.model, self.scratch = calibration.model, scratch
         self.runtime, self.judge = self.config.runtime, self.bench.judge
         self.max_drop = self.bench.recipe.budget.max_drop
         self.baseline = fp32_safetensors_bytes(self.bench.teacher_folder)
@@ -152,17 +172,20 @@ class _Run:
         """
         measured = self.calibration.sensitivities
         graph = (folder / exporter(self.runtime).MODEL_NAME).with_stem("graph")
-        with self.calibration.stage("export"):
-            export_checked(
-                self.bench, self.runtime, self.calibration.model, self.bench.validation_rows, graph
-            )
+        self._export(graph)
         fixed = self._fixed_bytes(graph)
         if self.runtime == "litert":
             self.folded = exporter(self.runtime).folded_layers(graph)
         with self.calibration.stage("plan"):
             trials = self._trials(fixed)
         best = _best(trials, self.max_drop)
-        written = self._write(graph, folder, self._plan(best.chosen))
+        plan, training = self._plan(best.chosen), None
+        if self.config.training.epochs and best.loss > self.max_drop:
+            training = self._train(plan, best.loss, folder / MODEL_FOLDER)
+            if training.is_kept:
+                _remove(graph_files(graph))
+                self._export(graph)
+        written = self._write(graph, folder, plan)
         self._bundle(written, folder / "bundle" / self.runtime)
         size, macs = model_bytes(written.file), self._macs(best.chosen)
         _remove(model_files(written.file))
@@ -187,6 +210,8 @@ class _Run:
             sensitivities=measured,
             trials=tuple(_told(trial, fixed) for trial in trials),
             max_trials=self.config.max_trials,
+            tried_rows=len(self.calibration.tried_rows.truth),
+            tries_others=self.calibration.tries_others,
             macs=macs,
             int8_macs=self.config.int8_macs if self.config.uniform else self._int8_macs,
             static_macs=self.config.static_macs,
@@ -197,6 +222,7 @@ class _Run:
             max_bytes=self.max_bytes,
             bytes=size,
             sqnr_db=self._sqnr(written),
+            training=training,
             wall_s={name: round(seconds, 2) for name, seconds in self.calibration.wall_s.items()},
         )
 
@@ -224,14 +250,14 @@ class _Run:
         options = {name: self._choices(name) for name in self.calibration.layers}
         if self.config.uniform is not None:
             chosen = {name: choices[0] for name, choices in options.items()}
-            return [Trial(chosen, self._loss(chosen))]
+            return [Trial(chosen, self._loss_of(chosen))]
         macs = self.calibration.macs
         limits = Limits(
             bytes=self.max_bytes - fixed,
             int8_macs=self._int8_macs * macs,
             static_macs=self.config.static_macs * macs,
         )
-        trials = try_plans(options, limits, self._loss, self.max_drop, self.config.max_trials)
+        trials = try_plans(options, limits, self._loss_of, self.max_drop, self.config.max_trials)
         if not trials:
             raise BudgetError(self._impossible(options, fixed))
         return trials
@@ -320,26 +346,22 @@ class _Run:
         )
 
     @cached_property
-    def _tried_rows(self) -> EncodedRows:
-        """Validation rows on which plans are tried."""
-        rows = self.bench.validation_rows
-        groups = rows.rows_of_examples()
-        drawn = rows.sample_examples(self.config.verification_rows, self.bench.recipe.seed)
-        return rows.take([row for example in sorted(drawn) for row in groups[example]])
-
-    @cached_property
     def _tried_reference(self) -> float:
-        return self.bench.quality(
-            self.bench.answers(self.calibration.model, self._tried_rows), self._tried_rows
-        )
+        return self._tried_quality(self.model)
 
-    def _loss(self, chosen: Mapping[str, Choice]) -> float:
+    def _tried_quality(self, model: CompactEncoder) -> float:
+        rows = self.calibration.tried_rows
+        return self.bench.quality(self.bench.answers(model, rows), rows)
+
+    def _loss(self, plan: Plan, model: CompactEncoder) -> float:
         """Of quality, in PyTorch."""
         reference = self._tried_reference
-        plan, per_token = self._plan(chosen), self.calibration.per_token
-        with executed(self.calibration.model, plan.layers, per_token=per_token):
-            answers = self.bench.answers(self.calibration.model, self._tried_rows)
-        return reference - self.bench.quality(answers, self._tried_rows)
+        with executed(model, plan.layers, per_token=self.calibration.per_token):
+            return reference - self._tried_quality(model)
+
+    def _loss_of(self, chosen: Mapping[str, Choice]) -> float:
+        """The same of a choice for each layer of the model that came."""
+        return self._loss(self._plan(chosen), self.calibration.model)
 
     def _plan(self, chosen: Mapping[str, Choice]) -> Plan:
         return Plan(layers=tuple(self._entries(chosen)))
@@ -359,6 +381,37 @@ class _Run:
         for name, module in self.calibration.small.items():
             yield plan_layer(name, module, self._small, reason="a small table, read as it is")
 
+    def _train(self, plan: Plan, lost: float, destination: Path) -> PlanTraining:
+        """Trains the model under the plan; where it then loses less, it is quantized from now on, and lies in `destination`."""
+        bench, recipe = self.bench, self.bench.recipe
+        key = base_key(
+            model_folder(recipe.model),
+            bench.splits.fingerprint,
+            recipe.seed,
+            {"task": recipe.task, "metric": recipe.metric, "max_length": recipe.data.max_length},
+        )
+        bench.progress.say(
+            f"the best plan loses {points(lost)}, more than {points(self.max_drop)}, so it is trained"
+        )
+
+        def work(folder: Path) -> StepResult:
+            config, loss = self.config.training, partial(self._loss, plan)
+            found = train_plan(
+                bench, self.model, plan, config, folder,
+                before=lost, loss=loss, trimmed=False, per_token=self.calibration.per_token,
+            )  # fmt: skip
+            return StepResult(to_dict(found))
+
+        with self.calibration.stage("training"), locked(self.scratch):
+            layers = [(entry.layer, str(entry.scheme), entry.input_range) for entry in plan.layers]
+            config = {"training": self.config.training, "plan": layers}
+            record, path = RunFolder(self.scratch, key).step("01-training", config=config, work=work)
+            found = from_dict(PlanTraining, record.facts)
+            if found.is_kept:
+                self.model = bench.load_student(path / MODEL_FOLDER)
+                shutil.copytree(path / MODEL_FOLDER, destination)
+        return found
+
     def _macs(self, chosen: Mapping[str, Choice]) -> dict[str, float]:
         """Share of all MACs by what the inputs are; those between activations are ``none``."""
         shares: dict[Activation, float] = {"static_int8": 0.0, "dynamic_int8": 0.0, "none": 0.0}
@@ -368,6 +421,11 @@ class _Run:
         return {name: round(share, 6) for name, share in shares.items()}
 
     # ---- the proof
+
+    def _export(self, graph: Path) -> None:
+        """Writes the model in FP32."""
+        with self.calibration.stage("export"):
+            export_checked(self.bench, self.runtime, self.model, self.bench.validation_rows, graph)
 
     def _write(self, graph: Path, folder: Path, plan: Plan) -> _Written:
         """Lowers, reads back, and answers every validation row through the runtime."""
@@ -432,9 +490,8 @@ class _Run:
         """Of the file's logits against those of the same plan in PyTorch, a row at a time."""
         rows = list(range(min(PARITY_ROWS, len(written.logits))))
         sample = self.bench.validation_rows.take(rows)
-        per_token = self.calibration.per_token
-        with executed(self.calibration.model, written.plan.layers, per_token=per_token):
-            wanted = predict_logits(self.calibration.model, sample, batch_size=1).numpy()
+        with executed(self.model, written.plan.layers, per_token=self.calibration.per_token):
+            wanted = predict_logits(self.model, sample, batch_size=1).numpy()
         return sqnr_db(wanted, written.logits[rows][:, : wanted.shape[1]])
 
 

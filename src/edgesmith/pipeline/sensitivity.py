@@ -1,4 +1,8 @@
-"""What `edgesmith sensitivity` and `edgesmith quantize` measure on training rows, each thing once."""
+"""What `edgesmith sensitivity` and `edgesmith quantize` measure of a model, each thing once.
+
+Ranges come from training rows; what layers suffer from validation rows, since a teacher that knows its training rows by heart
+is so sure of them that nothing seems to move it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from edgesmith.compress.quantize_ranges import (
     observe_outputs,
 )
 from edgesmith.compress.quantize_sensitivity import sensitivities
-from edgesmith.data.encoding import model_inputs
+from edgesmith.data.encoding import EncodedRows, model_inputs
 from edgesmith.models.device import prepare_torch
 from edgesmith.models.families import check_has_compact_form
 from edgesmith.pipeline.bench import Workbench, model_folder
@@ -36,10 +40,11 @@ BATCH = 16
 
 
 class Calibration:
-    """A model, as its compact encoder, on calibration rows.
+    """A model, as its compact encoder, on the rows that it is measured on.
 
     Attributes:
-        model: where the runtime has static layers, with the scales of their inputs migrated.
+        model: where the runtime has static layers, with the scales of their inputs migrated; not where it may be trained,
+            since what was trained is saved as a plain model.
         per_token: dynamic inputs have one scale a token.
         layers: those that a plan decides: every linear layer, and every table but the small ones.
         small: tables that are read as they are.
@@ -55,7 +60,8 @@ class Calibration:
         }
         self.per_token = scales_tokens(config.runtime)
         is_static = any(scheme.activation == "static_int8" for scheme in self.schemes["linear"])
-        self.model = migrate(bench.teacher, self.batches) if is_static else bench.teacher
+        migrates = is_static and not config.training.epochs
+        self.model = migrate(bench.teacher, self.batches) if migrates else bench.teacher
         found = quantizable_layers(self.model)
         self.layers = {name: module for name, module in found.items() if not is_small_table(name)}
         self.small = {name: module for name, module in found.items() if is_small_table(name)}
@@ -69,12 +75,46 @@ class Calibration:
         self.wall_s[name] = self.wall_s.get(name, 0.0) + time.monotonic() - start
 
     @cached_property
+    def _validation(self) -> tuple[list[int], list[int]]:
+        """Validation examples that layers are measured on, and those that plans are tried on.
+
+        The latter are others, unless fewer than the former are left: then they are drawn from all.
+        """
+        rows, config = self.bench.validation_rows, self.config
+        drawn = rows.sample_examples(len(rows), self.bench.recipe.seed)
+        measured, others = drawn[: config.calibration_rows], drawn[config.calibration_rows :]
+        tried = others if len(others) >= len(measured) else drawn
+        return sorted(measured), sorted(tried[: config.verification_rows])
+
+    @cached_property
+    def measured_rows(self) -> EncodedRows:
+        """Validation rows on which the outputs of each layer's precision are compared."""
+        return self._of_examples(self._validation[0])
+
+    @cached_property
+    def tried_rows(self) -> EncodedRows:
+        """Validation rows on which plans are tried."""
+        return self._of_examples(self._validation[1])
+
+    @property
+    def tries_others(self) -> bool:
+        """Whether none of these is one of those."""
+        measured, tried = self._validation
+        return set(measured).isdisjoint(tried)
+
+    def _of_examples(self, examples: list[int]) -> EncodedRows:
+        groups = self.bench.validation_rows.rows_of_examples()
+        return self.bench.validation_rows.take([row for example in examples for row in groups[example]])
+
+    @cached_property
     def batches(self) -> list[dict[str, Tensor]]:
+        """Of training rows, for ranges and MACs."""
         rows = self.bench.train_rows
         return list(rows.batches(BATCH, rows.sample(self.config.calibration_rows, self.bench.recipe.seed)))
 
     @cached_property
     def rows(self) -> int:
+        """How many these are."""
         return sum(len(batch["row"]) for batch in self.batches)
 
     @cached_property
@@ -112,7 +152,7 @@ class Calibration:
             progress.start("measuring sensitivity", len(self.layers))
             layers = sensitivities(
                 self.model,
-                Divergence(self.model, self.batches, per_token=self.per_token),
+                Divergence(self.model, list(self.measured_rows.batches(BATCH)), per_token=self.per_token),
                 self.schemes,
                 inputs,
                 ranges,
@@ -125,7 +165,8 @@ class Calibration:
         return Sensitivities(
             model=self.bench.recipe.model,
             runtime=self.config.runtime,
-            rows=self.rows,
+            rows=len(self.measured_rows),
+            range_rows=self.rows,
             observer=self.config.observer,
             layers=layers,
             wall_s=round(sum(self.wall_s.values()), 2),
@@ -133,7 +174,7 @@ class Calibration:
 
     @cached_property
     def macs(self) -> float:
-        """Of a calibration row, in the mean, with those between activations, which no plan decides.
+        """Of a training row, in the mean, with those between activations, which no plan decides.
 
         The latter are counted with the padding of the batches, which rows of like length have little of.
         """

@@ -37,6 +37,7 @@ from edgesmith.records.pruning import (
 from edgesmith.records.quantization import (
     NO_NUMBER,
     LayerSensitivity,
+    PlanTraining,
     PlanTrial,
     Quantization,
     Sensitivities,
@@ -129,6 +130,7 @@ __all__ = [
     "Noise",
     "Percentiles",
     "Plan",
+    "PlanTraining",
     "PlanTrial",
     "Prediction",
     "Progress",

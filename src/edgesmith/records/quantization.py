@@ -50,13 +50,15 @@ class Sensitivities:
     """What `edgesmith sensitivity` found.
 
     Attributes:
-        rows: training rows that it was measured on.
+        rows: validation rows that it was measured on, without their labels.
+        range_rows: training rows that ranges and MACs come from.
         wall_s: seconds, with opening model and data.
     """
 
     model: str
     runtime: str
     rows: int
+    range_rows: int
     observer: str
     layers: tuple[LayerSensitivity, ...]
     wall_s: float
@@ -81,6 +83,26 @@ class PlanTrial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlanTraining:
+    """Of the plan that lost least, where none kept the drop.
+
+    Attributes:
+        before, after: loss of the metric, on the validation rows on which plans were tried, in PyTorch.
+        is_kept: the trained weights are in the file, and in the folder's ``model/``; others lost no less than those that came.
+        rows: training rows, with those that have no labels.
+        wall_s: seconds, without those of a try that was stopped.
+    """
+
+    before: float
+    after: float
+    is_kept: bool
+    epochs: float
+    rows: int
+    steps: int
+    wall_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Quantization:
     """What `edgesmith quantize` did.
 
@@ -89,6 +111,9 @@ class Quantization:
         reference, quality: the metric on the validation rows, of the model as it came and of the written file.
         drop_ci95: interval of their difference.
         failures: what is not met, in sentences.
+        tried_rows: validation rows on which plans were tried; `tries_others`, unless some of them are among those that layers were
+            measured on.
+        training: of the plan; None where a plan kept the drop, or none was asked for.
         macs: share of the MACs by what the inputs are: ``static_int8``, ``dynamic_int8`` or ``none``.
         int8_macs, static_macs: least shares that were asked for.
         baseline_bytes: of the model's weights in FP32.
@@ -118,6 +143,8 @@ class Quantization:
     sensitivities: Sensitivities
     trials: tuple[PlanTrial, ...]
     max_trials: int
+    tried_rows: int
+    tries_others: bool
     macs: dict[str, float]
     int8_macs: float
     static_macs: float
@@ -129,4 +156,5 @@ class Quantization:
     target: str | None = None
     fp32_predicted_ms: float | None = None
     predicted_ms: float | None = None
+    training: PlanTraining | None = None
     schema_version: int = 1

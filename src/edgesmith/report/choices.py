@@ -77,7 +77,7 @@ def precision(run: Run) -> Table:
         rows=rows,
         notes=(
             "sensitivity: mean KL divergence in nats to the outputs before, when only this layer is quantized; "
-            "measured on training rows.",
+            "measured on validation rows, without their labels.",
         ),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from edgesmith.records import NO_NUMBER, LayerPlan, PlanTrial, Quantization, Sensitivities
+from edgesmith.records import NO_NUMBER, LayerPlan, PlanTraining, PlanTrial, Quantization, Sensitivities
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.markdown import escape, render_table
 from edgesmith.report.units import agreement, counted, megabytes, nats, percent, points, times
@@ -44,8 +44,9 @@ def sensitivity_table(found: Sensitivities) -> Table:
         ),
         notes=(
             f"mean KL divergence in nats to the outputs in FP32, one part of one layer at a time, on "
-            f"{counted(found.rows, 'training row')}",
-            f"weights as {found.runtime} stores them; static inputs INT8 in a range chosen by {found.observer}",
+            f"{counted(found.rows, 'validation row')}, without their labels",
+            f"weights as {found.runtime} stores them; static inputs INT8 in a range chosen by {found.observer} on "
+            f"{counted(found.range_rows, 'training row')}",
             "of an embedding table there are weights alone; MACs: of these layers",
         ),
     )
@@ -60,10 +61,12 @@ def quantization_tables(found: Quantization) -> Iterator[Table]:
         align="rrrrl",
         rows=tuple(_trial_row(number, trial) for number, trial in enumerate(found.trials, 1)),
         notes=(
-            f"in PyTorch, on validation rows; at most {counted(found.max_trials, 'plan')}, and none after the first that "
-            f"keeps {points(found.max_drop)}",
+            f"in PyTorch, on {counted(found.tried_rows, 'validation row')}, {_whose(found)}; at most "
+            f"{counted(found.max_trials, 'plan')}, and none after the first that keeps {points(found.max_drop)}",
         ),
     )
+    if found.training is not None:
+        yield _training(found.training)
     yield Table(
         title="Where MACs run",
         columns=("inputs", "of MACs"),
@@ -111,6 +114,31 @@ def _result(found: Quantization) -> Table:
         notes=(
             f"on {counted(found.validation_rows, 'validation row')}, through the runtime; with its 95 % interval",
             "the file was read back: every weight has the dtype, the scales and the inputs of the plan",
+        ),
+    )
+
+
+def _whose(found: Quantization) -> str:
+    if found.tries_others:
+        return "others than those that layers were measured on"
+    return "with those that layers were measured on, since there are too few others"
+
+
+def _training(found: PlanTraining) -> Table:
+    """What training the best plan changed."""
+    told = "the trained weights are in the file" if found.is_kept else "the weights that came are in the file"
+    return Table(
+        title="Training the plan",
+        columns=("", "lost"),
+        align="lr",
+        rows=(
+            ("the best plan", f"{100 * found.before:.2f} points"),
+            ("after training it", f"{100 * found.after:.2f} points"),
+        ),
+        notes=(
+            f"on the rows on which plans were tried, in PyTorch; {told}",
+            f"{found.epochs:g} epochs of {counted(found.rows, 'training row')}, {counted(found.steps, 'step')}, "
+            f"{found.wall_s:.0f} s",
         ),
     )
 

@@ -38,7 +38,7 @@ def sensitivity(run: Run) -> Plot | None:
         name="sensitivity",
         title="Sensitivity of each layer, and its precision",
         caption=(
-            "Measured on training rows: how far the outputs move when only this layer is quantized. The colour and "
+            "Measured on validation rows: how far the outputs move when only this layer is quantized. The colour and "
             "the word say what its weights are stored in."
         ),
         told=tell(rows),

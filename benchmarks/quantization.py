@@ -1,0 +1,425 @@
+"""Plans against uniform precisions, on texts and on images: accuracy, size, p50, and what each layer suffers. Resumable.
+
+    python benchmarks/quantization.py [sst-2] [sst-2-pruned] [sts-b] [cifar-10] [tinybert-4] [mobilebert] [--timed]
+
+Writes results/quantization.md. The models of SST-2 and CIFAR-10 are those of `benchmarks/pruning.py`, and are made as it does
+where they are missing; STS-B's is fine-tuned here; TinyBERT and MobileBERT have random weights and show structure only. Each plan
+of a model for a runtime is a cell of its own, kept in runs/quantization. `--timed` also times them, in turns at one thread, and
+a whole `edgesmith quantize` of each model: do that on an idle machine. The data is looked for as `benchmarks/pruning.py` says.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pruning
+import torch
+from jobs import minilm
+from quantization_tables import page
+from rich.console import Console
+from study import arguments, cell, found_in
+
+from edgesmith import Budget, pipeline
+from edgesmith.compress.quantize import (
+    is_small_table,
+    layer_kind,
+    plan_layer,
+    quantizable_layers,
+    scheme_layer,
+)
+from edgesmith.compress.quantize_ranges import input_range, observe_inputs
+from edgesmith.errors import BudgetError
+from edgesmith.export import exporter
+from edgesmith.measure.latency import time_interleaved
+from edgesmith.measure.parity import check_parity
+from edgesmith.measure.quality import compare
+from edgesmith.measure.size import fp32_safetensors_bytes, model_bytes
+from edgesmith.models import save_classifier
+from edgesmith.models.coupling import to_prunable
+from edgesmith.models.device import prepare_torch
+from edgesmith.models.zoo import load_zoo_classifier
+from edgesmith.pipeline import quantizing
+from edgesmith.pipeline.artifacts import feeds_of
+from edgesmith.pipeline.runs import model_fingerprint
+from edgesmith.pipeline.sensitivity import BATCH, Calibration, open_calibration
+from edgesmith.pipeline.tasks import open_inputs
+from edgesmith.recipe import DataConfig, FinetuneConfig, PrecisionConfig, Recipe
+from edgesmith.records import Plan, Progress, Quantization, Scheme, find_zoo_model, graph_files, read_json
+from edgesmith.report.progress import RichProgress
+from edgesmith.runtime import load_bundle
+from edgesmith.runtime.predictor import open_session
+from edgesmith.targets import integer_schemes
+
+RUNTIMES = ("onnxruntime", "litert")
+MAX_DROP = 0.005
+LEAST_ROWS, TEST_ROWS, TIMED_ROWS = 5_000, 2_000, 32
+"""Validation rows that are wanted; test rows that are answered at most; validation rows that are timed."""
+
+PLANS: dict[str, dict[str, Any]] = {
+    "FP32": {"uniform": "fp32"},
+    "static INT8": {"uniform": "int8-static"},
+    "dynamic INT8": {"uniform": "int8-dynamic"},
+    "plan": {},
+    "INT4": {"uniform": "int4"},
+    "FP16": {"uniform": "fp16"},
+    "plan, 25 %": {"max_share": 0.25},
+    "plan, 21 %": {"max_share": 0.21},
+    "plan, 18 %": {"max_share": 0.18},
+}
+"""Of `PrecisionConfig`, what differs from its defaults, with 29 % of the size."""
+COMPARED = ("FP32", "static INT8", "dynamic INT8", "plan", "INT4")
+"""On every runtime; the others, on the first alone, are of the study of sizes."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and its rows.
+
+    Attributes:
+        folder: of the model, under --runs.
+        make: writes it.
+        recipe: of a model at a place.
+        has_learnt: its answers mean something.
+    """
+
+    title: str
+    folder: str
+    make: Callable[[Path, Progress], object]
+    recipe: Callable[[Path], Recipe]
+    has_learnt: bool = True
+
+
+def _of_pruning(task: str) -> dict[str, Any]:
+    """What `benchmarks/pruning.py` leaves of a task."""
+    return {
+        "make": lambda folder, progress: _pruned(task, folder, progress),
+        "recipe": lambda folder: pruning.recipe(task, folder),
+    }
+
+
+def _pruned(task: str, folder: Path, progress: Progress) -> None:
+    if task not in pruning.TASKS:
+        raise FileNotFoundError(f"benchmarks/pruning.py does not make {folder}")
+    runs = next(parent for parent in folder.parents if parent.name == task)
+    pruning.make(task, runs, progress)
+
+
+def _scores(folder: Path | str) -> Recipe:
+    """Fine-tuned as `benchmarks/tasks.py` has it."""
+    return Recipe(
+        model=str(folder),
+        data=DataConfig(path=str(pruning.DATA / "STS-B")),
+        task="text-regression",
+        finetune=FinetuneConfig(epochs=4),
+    )
+
+
+def _sentences(folder: Path) -> Recipe:
+    """A few rows of SST-2, for what is not to be learnt."""
+    return Recipe(model=str(folder), data=DataConfig(path=str(pruning.DATA / "SST-2"), max_rows=2_000))
+
+
+def _random(folder: Path, progress: Progress) -> None:
+    """A model of the zoo, called as its folder, with MiniLM's tokenizer, which is BERT's."""
+    loaded = load_zoo_classifier(find_zoo_model(folder.name), str(minilm()), ("0", "1"), seed=0)
+    save_classifier(loaded.model, loaded.tokenizer, folder)
+
+
+SUBJECTS = {
+    "sst-2": Subject("MiniLM on SST-2", "pruning/SST-2/teacher", **_of_pruning("SST-2")),
+    "sst-2-pruned": Subject(
+        "MiniLM on SST-2, 50 % of MACs", f"pruning/SST-2/{pruning.name(0.5)}/recovered", **_of_pruning("SST-2")
+    ),
+    "sts-b": Subject(
+        "MiniLM on STS-B",
+        "quantization/models/sts-b",
+        lambda folder, progress: pipeline.finetune(_scores(minilm()), folder, progress),
+        _scores,
+    ),
+    "cifar-10": Subject("DINOv2-small on CIFAR-10", "pruning/CIFAR-10/teacher", **_of_pruning("CIFAR-10")),
+    "tinybert-4": Subject(
+        "TinyBERT-4, random weights", "quantization/models/tinybert-4", _random, _sentences, has_learnt=False
+    ),
+    "mobilebert": Subject(
+        "MobileBERT, random weights", "quantization/models/mobilebert", _random, _sentences, has_learnt=False
+    ),
+}  # fmt: skip
+WHOLE = ("mobilebert",)
+"""Models without a compact form, for which `edgesmith quantize` makes no plan: uniform precisions only."""
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument(
+        "subjects", nargs="*", default=list(SUBJECTS), metavar="NAME", help=", ".join(SUBJECTS)
+    )
+    parser.add_argument("--runtimes", nargs="+", default=RUNTIMES, metavar="NAME")
+    parser.add_argument("--timed", action="store_true", help="time what is not timed yet")
+    parser.add_argument("--rounds", type=int, default=20)
+    asked = parser.parse_args()
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    prepare_torch()
+    for name in asked.subjects:
+        study = Study(name, asked.runs, asked.runtimes)
+        with RichProgress(Console(stderr=True)) as progress:
+            study.measure(progress)
+            if asked.timed:
+                study.time(asked.rounds, progress)
+    studies = {name: read(name, asked.runs) for name in SUBJECTS}
+    page(asked.results, {name: found for name, found in studies.items() if found})
+
+
+def read(name: str, runs: Path) -> dict[str, Any]:
+    """Everything that is kept of a subject: ``cells`` by runtime and plan, ``latency``, ``wall``, ``sensitivities``."""
+    folder = runs / "quantization" / name
+    cells = {
+        runtime: {plan: found for plan in PLANS if (found := found_in(folder / runtime / f"{plan}.json"))}
+        for runtime in RUNTIMES
+    }
+    if not any(cells.values()):
+        return {}
+    records = (folder / runtime / "plan" / "quantization.json" for runtime in RUNTIMES)
+    return {
+        "title": SUBJECTS[name].title,
+        "has_learnt": SUBJECTS[name].has_learnt,
+        "cells": cells,
+        "latency": found_in(folder / "latency.json"),
+        "wall": {runtime: found_in(folder / runtime / "wall.json") for runtime in RUNTIMES},
+        "quantizations": [read_json(Quantization, path) for path in records if path.is_file()],
+    }
+
+
+class Study:
+    """The cells of one subject."""
+
+    def __init__(self, name: str, runs: Path, runtimes: tuple[str, ...]) -> None:
+        self.name, self.subject, self.runtimes = name, SUBJECTS[name], runtimes
+        self.model, self.folder = runs / self.subject.folder, runs / "quantization" / name
+        self.recipe = replace(self.subject.recipe(self.model), budget=Budget(max_drop=MAX_DROP))
+
+    def measure(self, progress: Progress) -> None:
+        """Every plan that the runtimes have, but for latency."""
+        if not self.model.exists():
+            try:
+                self.subject.make(self.model, progress)
+            except FileNotFoundError as missing:
+                print(f"{self.name}: left out, {missing}", flush=True)
+                return
+        weights = model_fingerprint(self.model)
+        for runtime in self.runtimes:
+            with shared(self.folder / runtime):
+                for plan in self._plans(runtime):
+                    cell(
+                        self.folder / runtime / f"{plan}.json",
+                        partial(
+                            self._measure_uniform if self.name in WHOLE else self._measure,
+                            runtime,
+                            plan,
+                            progress,
+                        ),
+                        weights=weights,
+                        changed=PLANS[plan],
+                    )
+
+    def _plans(self, runtime: str) -> Iterator[str]:
+        has_static = any(scheme.activation == "static_int8" for scheme in integer_schemes(runtime, "linear"))
+        studied = self.subject.has_learnt and runtime == RUNTIMES[0]
+        for plan in PLANS if studied else COMPARED:
+            if (plan != "static INT8" or has_static) and (plan != "plan" or self.name not in WHOLE):
+                yield plan
+
+    def _measure(self, runtime: str, plan: str, progress: Progress, **_: Any) -> dict[str, Any]:
+        """A bundle and its record, and what it answers to test rows."""
+        folder = self.folder / runtime / plan
+        if not (folder / "quantization.json").is_file():
+            try:
+                config = PrecisionConfig(runtime=runtime, **PLANS[plan])
+                pipeline.quantize(self.recipe, config, folder, progress)
+            except BudgetError as impossible:
+                return {"failed": str(impossible)}
+        record = read_json(Quantization, folder / "quantization.json")
+        kept = ("metric", "validation_rows", "reference", "quality", "drop", "drop_ci95", "agreement", "failures", "macs",
+                "baseline_bytes", "bytes", "sqnr_db")  # fmt: skip
+        return {name: getattr(record, name) for name in kept} | {
+            "trials": len(record.trials),
+            "test": self._test(folder / record.bundle, folder.parent / "FP32" / "test.npy", progress),
+        }
+
+    @cached_property
+    def _modality(self) -> Any:
+        return open_inputs(self.recipe).modality
+
+    def _test(self, bundle: Path, reference: Path, progress: Progress) -> dict[str, Any]:
+        """Of a bundle on test rows, against the bundle in FP32, whose logits are written first."""
+        rows = self._modality.splits.test
+        rows = rows.take(range(min(len(rows), TEST_ROWS)))
+        with load_bundle(bundle) as predictor:
+            logits = self._modality.answer(predictor, rows)[1]
+        np.save(bundle.parents[1] / "test.npy", logits)
+        wanted, judge = np.load(reference), self._modality.judge
+        compared = compare(
+            judge.answers(wanted), judge.answers(logits), np.array(rows.labels), judge=judge, resamples=10_000, seed=0
+        )  # fmt: skip
+        return {
+            "rows": compared.n,
+            "quality": compared.artifact,
+            "drop": compared.drop,
+            "drop_ci95": compared.drop_ci95,
+            "cosine": cosine(wanted, logits),
+        }
+
+    # ---- models that are exported whole
+
+    def _measure_uniform(self, runtime: str, plan: str, progress: Progress, **_: Any) -> dict[str, Any]:
+        """A file with every layer in one precision, and its logits on 48 texts beside those in FP32."""
+        folder, modality = self.folder / runtime / plan, self._modality
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = open_inputs(self.recipe)
+        model, rows = to_prunable(opened.model).eval(), modality.validation_rows.take(range(48))
+        writer, file = exporter(runtime), folder / exporter(runtime).MODEL_NAME
+        graph = file.with_stem("graph")
+        writer.export_graph(model, graph, max_length=modality.max_length, pairs=False)
+        writer.lower(graph, self._uniform(model, runtime, plan), file)
+        for part in graph_files(graph):
+            part.unlink()
+        session = open_session(runtime, file)
+        logits = np.concatenate([session.run(feeds_of(rows, row)) for row in range(len(rows))])
+        np.save(folder / "test.npy", logits)
+        wanted = np.load(folder.parent / "FP32" / "test.npy")
+        found = {"rows": len(rows), "cosine": cosine(wanted, logits)}
+        return {
+            "baseline_bytes": fp32_safetensors_bytes(self.model),
+            "bytes": model_bytes(file),
+            "test": found,
+        }
+
+    def _uniform(self, model: Any, runtime: str, plan: str) -> Plan:
+        """As `edgesmith quantize --uniform` has it."""
+        wanted, entries = PLANS[plan]["uniform"], []
+        ranges = self._ranges(model) if wanted == "int8-static" else {}
+        for name, module in quantizable_layers(model).items():
+            if is_small_table(name) or wanted == "fp32":
+                entries.append(plan_layer(name, module, "fp32" if wanted == "fp32" else "fp16"))
+                continue
+            kind = layer_kind(module)
+            activation = "none" if kind == "embedding" else wanted.partition("-")[2] or "dynamic"
+            scheme = next(
+                (one for one in integer_schemes(runtime, kind)
+                 if one.weight == wanted[:4] and one.activation.startswith(activation)), Scheme("int8")
+            )  # fmt: skip
+            entries.append(scheme_layer(name, module, scheme, input_range=ranges.get(name)))
+        return Plan(layers=tuple(entries))
+
+    def _ranges(self, model: Any) -> dict[str, tuple[float, float]]:
+        rows = self._modality.train_rows
+        batches = list(rows.batches(BATCH, rows.sample(128, 0)))
+        with torch.no_grad():
+            seen = observe_inputs(model, batches, 0)
+        return {name: input_range(each, PrecisionConfig().observer) for name, each in seen.items()}
+
+    # ---- time
+
+    def time(self, rounds: int, progress: Progress) -> None:
+        """p50 of all bundles in turns, and what a whole `edgesmith quantize` takes on each runtime."""
+        plans = [
+            (runtime, plan)
+            for runtime in self.runtimes
+            for plan in self._plans(runtime)
+            if "bytes" in found_in(self.folder / runtime / f"{plan}.json")
+        ]
+        if not plans:
+            return
+        cell(self.folder / "latency.json", partial(self._clock, progress), plans=plans, rounds=rounds)
+        if self.name not in WHOLE:
+            for runtime in self.runtimes:
+                path = self.folder / runtime / "wall.json"
+                cell(
+                    path,
+                    partial(self._wall, progress),
+                    runtime=runtime,
+                    weights=model_fingerprint(self.model),
+                )
+
+    def _clock(self, progress: Progress, plans: list[tuple[str, str]], rounds: int) -> dict[str, Any]:
+        rows = self._modality.validation_rows
+        rows = rows.take(rows.sample(TIMED_ROWS, 0))
+        inputs = [feeds_of(rows, row) for row in range(len(rows))]
+        sessions = {
+            f"{runtime}/{plan}": open_session(runtime, self._file(runtime, plan), threads=1)
+            for runtime, plan in plans
+        }
+        runs = {name: session.run for name, session in sessions.items()}
+        progress.start(f"timing {self.name}", rounds + 2)
+        timed = time_interleaved(
+            runs,
+            dict.fromkeys(runs, inputs),
+            rounds=rounds,
+            threads=1,
+            mean_tokens={},
+            after_round=progress.advance,
+        )
+        progress.finish()
+        return {
+            "p50_ms": {name: sample.p50 for name, sample in timed.samples.items()},
+            "cpu_share": timed.cpu_share,
+            "n": rounds * len(inputs),
+            "mean_length": float(np.mean(rows.lengths)),
+        }
+
+    def _file(self, runtime: str, plan: str) -> Path:
+        folder, name = self.folder / runtime / plan, exporter(runtime).MODEL_NAME
+        return folder / name if self.name in WHOLE else folder / "bundle" / runtime / name
+
+    def _wall(self, progress: Progress, runtime: str, **_: Any) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as temporary:
+            config = PrecisionConfig(runtime=runtime)
+            record = pipeline.quantize(self.recipe, config, Path(temporary) / "out", progress)
+        return {"wall_s": record.wall_s, "trials": len(record.trials), "threads": torch.get_num_threads()}
+
+
+def cosine(wanted: Any, logits: Any) -> float:
+    """Of all logits of all rows as one vector: that of a row of two logits is 1 or -1."""
+    flat = (1, -1)
+    return check_parity(
+        wanted.reshape(flat), logits.reshape(flat), tolerance=np.inf, name="logits"
+    ).min_cosine
+
+
+@contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Within it `pipeline.quantize` opens a model once, and measures its layers once, for all plans of one runtime.
+
+    Args:
+        folder: where an earlier call left plans; what they say of the layers is taken over.
+    """
+    opened: list[Calibration] = []
+
+    def reopen(recipe: Recipe, config: PrecisionConfig, progress: Progress) -> Calibration:
+        if not opened:
+            first = open_calibration(recipe, config, progress)
+            for path in folder.glob("*/quantization.json"):
+                first.__dict__["sensitivities"] = read_json(Quantization, path).sensitivities
+            _ = first.ranges, first.sensitivities, first.macs
+            opened.append(first)
+        found = copy.copy(opened[0])
+        found.config, found.wall_s = config, {}
+        return found
+
+    quantizing.open_calibration = reopen
+    try:
+        yield
+    finally:
+        quantizing.open_calibration = open_calibration
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,279 @@
+"""The tables and plots of results/quantization.md, from what `benchmarks/quantization.py` kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from study import write_page
+
+from edgesmith.records import NO_NUMBER, Quantization
+from edgesmith.report.facts import NONE, Table
+from edgesmith.report.plots.precision import sensitivities
+from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, name_axes, style
+from edgesmith.report.units import agreement, nats, percent, points, score
+
+Found = Mapping[str, Any]
+STUDIED = ("FP16", "plan", "plan, 25 %", "plan, 21 %", "plan, 18 %", "INT4")
+"""Plans of the study of sizes, the largest first."""
+STUDIED_RUNTIME = "onnxruntime"
+COLOURS = ("artifact", "attention", "words", "ffn")
+"""Of models; that of images, the last, stands out."""
+
+
+def page(folder: Path, studies: Mapping[str, Found]) -> None:
+    learnt = [one for one in studies.values() if one["has_learnt"]]
+    random = [one for one in studies.values() if not one["has_learnt"]]
+    tables = [_compared(one) for one in learnt]
+    tables += [_structure(random), _sizes(learnt), _kinds(learnt), _walls(studies.values())]
+    with style():
+        plots = [*_scatter(learnt), *_layers(studies)]
+    write_page(
+        folder,
+        "quantization",
+        "Plans against uniform precisions",
+        "Made by `python benchmarks/quantization.py --timed`. Everything is measured, through the runtime, one row at a time; "
+        "validation rows were carved from train in containment groups. p50: batch 1, one thread, all files of a table in turns.",
+        [table for table in tables if table.rows],
+        plots,
+    )
+
+
+# ---- plans of a model
+
+
+def _compared(one: Found) -> Table:
+    first = next(iter(_measured(one)))[2]
+    metric, rows, tests = first["metric"], first["validation_rows"], first["test"]["rows"]
+    timed = one["latency"].get("p50_ms", {})
+    notes = [
+        f"{metric} on {rows:,} validation rows, and test: on {tests:,} rows that nothing was decided on; lost: points "
+        "against FP32, with the 95 % interval; INT8, static: of the MACs",
+        "same: answers as FP32's; SQNR: logits against the same plan in PyTorch",
+    ]  # fmt: skip
+    if timed:
+        latency = one["latency"]
+        notes.append(
+            f"p50 in ms: {latency['n']:,} answers of each file, {latency['cpu_share']:.0%} of a core, inputs of "
+            f"{latency['mean_length']:.0f} tokens or patches in the mean"
+        )
+    notes += [
+        f"{runtime}, {plan}: {failure}"
+        for runtime, plan, found in _measured(one)
+        for failure in found["failures"]
+    ]
+    notes += [
+        f"{runtime}, {plan}: {found['failed']}" for runtime, plan, found in _cells(one) if "failed" in found
+    ]
+    return Table(
+        title=one["title"],
+        columns=("runtime", "plan", metric, "lost", "test", "lost", "MB", "of FP32", "INT8", "static", "same", "SQNR dB",
+                 "p50 ms", "faster"),
+        align="ll" + "r" * 12,
+        rows=tuple(_row(runtime, plan, found, timed) for runtime, plan, found in _measured(one)),
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _row(runtime: str, plan: str, found: Found, timed: Mapping[str, float]) -> tuple[str, ...]:
+    macs, metric, p50 = found["macs"], found["metric"], timed.get(f"{runtime}/{plan}")
+    whole = timed.get(f"{runtime}/FP32")
+    return (
+        runtime,
+        plan if plan != "plan" else "**plan**",
+        score(found["quality"], metric),
+        _lost(found),
+        score(found["test"]["quality"], metric),
+        _lost(found["test"]),
+        f"{found['bytes'] / 1e6:.1f}",
+        percent(_share(found)),
+        f"{macs['static_int8'] + macs['dynamic_int8']:.0%}",
+        f"{macs['static_int8']:.0%}",
+        agreement(found["agreement"], metric),
+        NONE if found["sqnr_db"] is None else f"{found['sqnr_db']:.1f}",
+        NONE if p50 is None else f"{p50:.3f}",
+        NONE if p50 is None or whole is None else f"{whole / p50:.2f}x",
+    )
+
+
+def _lost(found: Found) -> str:
+    low, high = (100 * end for end in found["drop_ci95"])
+    return f"{100 * found['drop']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _share(found: Found) -> float:
+    return float(found["bytes"] / found["baseline_bytes"])
+
+
+def _cells(one: Found) -> Iterator[tuple[str, str, Any]]:
+    for runtime, plans in one["cells"].items():
+        for plan, found in plans.items():
+            yield runtime, plan, found
+
+
+def _measured(one: Found) -> Iterator[tuple[str, str, Any]]:
+    return ((runtime, plan, found) for runtime, plan, found in _cells(one) if "failed" not in found)
+
+
+def _structure(random: Sequence[Found]) -> Table:
+    """Of models that have learnt nothing."""
+    rows = []
+    for one in random:
+        timed = one["latency"].get("p50_ms", {})
+        for runtime, plan, found in _measured(one):
+            p50 = timed.get(f"{runtime}/{plan}")
+            rows.append(
+                (one["title"], runtime, plan, f"{found['bytes'] / 1e6:.1f}", percent(_share(found)),
+                 f"{found['test']['cosine']:.5f}", NONE if p50 is None else f"{p50:.3f}")
+            )  # fmt: skip
+    return Table(
+        title="Structure only",
+        columns=("model", "runtime", "plan", "MB", "of FP32", "cosine", "p50 ms"),
+        align="lll" + "r" * 4,
+        rows=tuple(rows),
+        notes=(
+            "random weights: what they answer means nothing; cosine of all logits, as one vector, to the file in FP32",
+            "MobileBERT has no compact form, without which `edgesmith quantize` makes no plan",
+        ),
+    )
+
+
+# ---- the study of claim C3
+
+
+def _sizes(learnt: Sequence[Found]) -> Table:
+    """Model by size: what is lost."""
+    rows = []
+    for one in learnt:
+        cells = one["cells"][STUDIED_RUNTIME]
+        rows.append((one["title"], *(_at(cells.get(plan)) for plan in STUDIED)))
+    return Table(
+        title="The sweet spot of each model",
+        columns=("model", "all FP16", "plan, 29 %", *STUDIED[2:-1], "all INT4"),
+        align="l" + "r" * len(STUDIED),
+        rows=tuple(rows),
+        notes=(
+            f"points lost on validation rows on {STUDIED_RUNTIME}, with the 95 % interval, and the size in FP32's",
+        ),
+    )
+
+
+def _at(found: Found | None) -> str:
+    if found is None:
+        return NONE
+    return "no such plan" if "failed" in found else f"{_lost(found)} at {_share(found):.1%}"
+
+
+def _kinds(learnt: Sequence[Found]) -> Table:
+    """Sums of the divergences of all layers, each alone."""
+    found = [record for one in learnt for record in one["quantizations"] if record.runtime == STUDIED_RUNTIME]
+    titles = [
+        one["title"]
+        for one in learnt
+        if any(each.runtime == STUDIED_RUNTIME for each in one["quantizations"])
+    ]
+    sums = [_summed(record) for record in found]
+    keys = list(dict.fromkeys(key for each in sums for key in each))
+    return Table(
+        title="What all layers suffer, each quantized alone",
+        columns=("model", *(key.replace("_", " ") for key in keys), "worst layer"),
+        align="l" + "r" * len(keys) + "l",
+        rows=tuple(
+            (title, *(nats(each[key]) if key in each else NONE for key in keys), _worst(record))
+            for title, each, record in zip(titles, sums, found, strict=True)
+        ),
+        notes=("sums of mean KL in nats; worst: with static inputs and INT8 weights; a score counts as a normal distribution",),
+    )  # fmt: skip
+
+
+def _summed(record: Quantization) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for layer in record.sensitivities.layers:
+        parts = {f"weights {key}": value for key, value in layer.weights.items()}
+        parts |= {f"inputs {key}": value for key, value in layer.activations.items()}
+        for key, value in parts.items():
+            if value < NO_NUMBER:
+                sums[key] = sums.get(key, 0.0) + value
+    return sums
+
+
+def _worst(record: Quantization) -> str:
+    def suffered(layer: Any) -> float:
+        return float(layer.weights.get("int8 per_channel", 0.0) + layer.activations.get("static", 0.0))
+
+    worst = max(record.sensitivities.layers, key=suffered)
+    return f"{worst.layer}, {nats(suffered(worst))}"
+
+
+def _walls(studies: Any) -> Table:
+    """Seconds of each stage of a whole `edgesmith quantize`."""
+    timed = [
+        (one["title"], runtime, found) for one in studies for runtime, found in one["wall"].items() if found
+    ]
+    stages = list(dict.fromkeys(stage for _, _, found in timed for stage in found["wall_s"]))
+    return Table(
+        title="How long a plan takes",
+        columns=("model", "runtime", "threads", *(f"{stage} s" for stage in stages), "all s", "plans tried"),
+        align="ll" + "r" * (len(stages) + 3),
+        rows=tuple(
+            (title, runtime, str(found["threads"]), *(f"{found['wall_s'].get(stage, 0):.0f}" for stage in stages),
+             f"{sum(found['wall_s'].values()):.0f}", str(found["trials"]))
+            for title, runtime, found in timed
+        ),
+        notes=("validation: all rows, one at a time, through the runtime",),
+    )  # fmt: skip
+
+
+def _scatter(learnt: Sequence[Found]) -> Iterator[Plot]:
+    """Loss against size, a line a model."""
+    lines = {one["title"]: _points(one) for one in learnt}
+    lines = {title: found for title, found in lines.items() if len(found) > 1}
+    if not lines:
+        return
+    figure, axes = canvas(300, left=46, bottom=40, top=22)
+    for (title, found), colour in zip(lines.items(), _colours(lines), strict=True):
+        axes.plot(
+            *zip(*found, strict=True),
+            "o-",
+            color=LIGHT[colour],
+            markersize=5,
+            linewidth=1,
+            alpha=0.9,
+            label=title,
+        )
+    axes.axhline(0, color=LIGHT["line"], linewidth=1)
+    axes.grid()
+    axes.legend(frameon=False, fontsize=8)
+    name_axes(axes, x="size in per cent of FP32", y="points lost on validation rows")
+    yield finish(
+        figure,
+        name="quantization",
+        title="Loss against size",
+        caption=f"Measured on {STUDIED_RUNTIME}: all FP16, plans of several sizes, and all INT4.",
+        told="; ".join(
+            f"{title}: " + ", ".join(f"{points(lost / 100)} at {size:.1f} %" for size, lost in found)
+            for title, found in lines.items()
+        ),
+    )
+
+
+def _points(one: Found) -> list[tuple[float, float]]:
+    """(per cent of the size, points lost)."""
+    cells = one["cells"][STUDIED_RUNTIME]
+    found = [cells[plan] for plan in STUDIED if plan in cells and "failed" not in cells[plan]]
+    return sorted((100 * _share(each), 100 * each["drop"]) for each in found)
+
+
+def _colours(lines: Mapping[str, Any]) -> list[str]:
+    return [COLOURS[-1] if "DINO" in title else COLOURS[place % 3] for place, title in enumerate(lines)]
+
+
+def _layers(studies: Mapping[str, Found]) -> Iterator[Plot]:
+    """Of each model that has learnt something, on the studied runtime."""
+    for name, one in studies.items():
+        for record in one["quantizations"]:
+            if one["has_learnt"] and record.runtime == STUDIED_RUNTIME:
+                found = replace(record.sensitivities, model=one["title"])
+                yield replace(sensitivities(found), name=f"quantization-{name}")

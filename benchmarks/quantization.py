@@ -216,7 +216,7 @@ class Study:
                 return
         weights = model_fingerprint(self.model)
         for runtime in self.runtimes:
-            with shared(self.folder / runtime):
+            with self._opened_once(self.folder / runtime):
                 for plan in self._plans(runtime):
                     cell(
                         self.folder / runtime / f"{plan}.json",
@@ -253,6 +253,33 @@ class Study:
             "trials": len(record.trials),
             "test": self._test(folder / record.bundle, folder.parent / "FP32" / "test.npy", progress),
         }
+
+    @contextmanager
+    def _opened_once(self, folder: Path) -> Iterator[None]:
+        """Within it `pipeline.quantize` opens the model once, and measures its layers once, for all plans of a runtime.
+
+        Args:
+            folder: where an earlier call left plans; what they say of the layers is taken over.
+        """
+        opened: list[Calibration] = []
+
+        def reopen(recipe: Recipe, config: PrecisionConfig, progress: Progress) -> Calibration:
+            if not opened:
+                first = open_calibration(recipe, config, progress)
+                for path in folder.glob("*/quantization.json"):
+                    first.__dict__["sensitivities"] = read_json(Quantization, path).sensitivities
+                _ = first.ranges, first.sensitivities, first.macs
+                self.__dict__.setdefault("_modality", first.bench.modality)
+                opened.append(first)
+            found = copy.copy(opened[0])
+            found.config, found.wall_s = config, {}
+            return found
+
+        quantizing.open_calibration = reopen
+        try:
+            yield
+        finally:
+            quantizing.open_calibration = open_calibration
 
     @cached_property
     def _modality(self) -> Any:
@@ -392,33 +419,6 @@ def cosine(wanted: Any, logits: Any) -> float:
     return check_parity(
         wanted.reshape(flat), logits.reshape(flat), tolerance=np.inf, name="logits"
     ).min_cosine
-
-
-@contextmanager
-def shared(folder: Path) -> Iterator[None]:
-    """Within it `pipeline.quantize` opens a model once, and measures its layers once, for all plans of one runtime.
-
-    Args:
-        folder: where an earlier call left plans; what they say of the layers is taken over.
-    """
-    opened: list[Calibration] = []
-
-    def reopen(recipe: Recipe, config: PrecisionConfig, progress: Progress) -> Calibration:
-        if not opened:
-            first = open_calibration(recipe, config, progress)
-            for path in folder.glob("*/quantization.json"):
-                first.__dict__["sensitivities"] = read_json(Quantization, path).sensitivities
-            _ = first.ranges, first.sensitivities, first.macs
-            opened.append(first)
-        found = copy.copy(opened[0])
-        found.config, found.wall_s = config, {}
-        return found
-
-    quantizing.open_calibration = reopen
-    try:
-        yield
-    finally:
-        quantizing.open_calibration = open_calibration
 
 
 if __name__ == "__main__":

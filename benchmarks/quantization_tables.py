@@ -19,6 +19,7 @@ Found = Mapping[str, Any]
 STUDIED = ("FP16", "plan", "plan, 25 %", "plan, 21 %", "plan, 18 %", "INT4")
 """Plans of the study of sizes, the largest first."""
 STUDIED_RUNTIME = "onnxruntime"
+NAMES = {"plan": "plan, 29 %"}
 COLOURS = ("artifact", "attention", "words", "ffn")
 """Of models; that of images, the last, stands out."""
 
@@ -82,7 +83,7 @@ def _row(runtime: str, plan: str, found: Found, timed: Mapping[str, float]) -> t
     whole = timed.get(f"{runtime}/FP32")
     return (
         runtime,
-        plan if plan != "plan" else "**plan**",
+        NAMES.get(plan, plan),
         score(found["quality"], metric),
         _lost(found),
         score(found["test"]["quality"], metric),
@@ -125,7 +126,7 @@ def _structure(random: Sequence[Found]) -> Table:
         for runtime, plan, found in _measured(one):
             p50 = timed.get(f"{runtime}/{plan}")
             rows.append(
-                (one["title"], runtime, plan, f"{found['bytes'] / 1e6:.1f}", percent(_share(found)),
+                (one["title"], runtime, NAMES.get(plan, plan), f"{found['bytes'] / 1e6:.1f}", percent(_share(found)),
                  f"{found['test']['cosine']:.5f}", NONE if p50 is None else f"{p50:.3f}")
             )  # fmt: skip
     return Table(
@@ -151,7 +152,7 @@ def _sizes(learnt: Sequence[Found]) -> Table:
         rows.append((one["title"], *(_at(cells.get(plan)) for plan in STUDIED)))
     return Table(
         title="The sweet spot of each model",
-        columns=("model", "all FP16", "plan, 29 %", *STUDIED[2:-1], "all INT4"),
+        columns=("model", *(NAMES.get(plan, plan) for plan in STUDIED)),
         align="l" + "r" * len(STUDIED),
         rows=tuple(rows),
         notes=(

@@ -43,12 +43,12 @@ def test_the_plot_tells_its_marks_and_the_worst_of_each_layer():
         plot = sensitivities(FOUND)
     assert "Blue: weights in int8 per channel (circle), int4 per block (square)" in plot.caption
     assert "Orange: inputs in static (circle), dynamic (square)" in plot.caption
-    assert "embeddings.word 0.0003  weights int8 per channel" in plot.svg
-    assert "layers.0.ffn.output 0.25  inputs static" in plot.svg
+    assert "embeddings.word 0.0003  int8 per channel" in plot.svg
+    assert "layers.0.ffn.output 0.25  static" in plot.svg
     broken = replace(LINEAR, activations={"static": NO_NUMBER})
     with style():
         assert (
-            "layers.0.ffn.output no number  inputs static"
+            "layers.0.ffn.output no number  static"
             in sensitivities(replace(FOUND, layers=(broken,))).svg
         )
 

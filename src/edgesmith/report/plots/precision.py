@@ -38,7 +38,7 @@ def sensitivities(found: Sensitivities) -> Plot:
         title=f"What quantization costs each layer of {found.model}",
         caption=(
             f"Measured: how far the outputs move when only this is quantized. Blue: {_legend(marks, 'weights')}. Orange: "
-            f"{_legend(marks, 'inputs')}. The number is the largest of a line."
+            f"{_legend(marks, 'inputs')}. The number: the largest of the line."
         ),
         told=tell(rows),
     )
@@ -68,4 +68,4 @@ def _legend(marks: dict[tuple[str, str], int], wanted: str) -> str:
 def _row(layer: LayerSensitivity) -> Row:
     kind, key, worst = max(_parts(layer), key=lambda part: part[2])
     number = "no number" if worst >= NO_NUMBER else nats(worst)
-    return Row(name=layer.layer, text=f"{number}  {kind} {key}", values=(worst,), colour=_COLOURS[kind])
+    return Row(name=layer.layer, text=f"{number}  {key}", values=(worst,), colour=_COLOURS[kind])

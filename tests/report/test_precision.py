@@ -47,10 +47,7 @@ def test_the_plot_tells_its_marks_and_the_worst_of_each_layer():
     assert "layers.0.ffn.output 0.25  static" in plot.svg
     broken = replace(LINEAR, activations={"static": NO_NUMBER})
     with style():
-        assert (
-            "layers.0.ffn.output no number  static"
-            in sensitivities(replace(FOUND, layers=(broken,))).svg
-        )
+        assert "layers.0.ffn.output no number  static" in sensitivities(replace(FOUND, layers=(broken,))).svg
 
 
 def test_nothing_to_draw_is_no_error():

@@ -11,7 +11,9 @@ a whole `edgesmith quantize` of each model: do that on an idle machine. The data
 from __future__ import annotations
 
 import copy
+import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +39,7 @@ from edgesmith.compress.quantize import (
     scheme_layer,
 )
 from edgesmith.compress.quantize_ranges import input_range, observe_inputs
-from edgesmith.errors import BudgetError
+from edgesmith.errors import BudgetError, EdgesmithError
 from edgesmith.export import exporter
 from edgesmith.measure.latency import time_interleaved
 from edgesmith.measure.parity import check_parity
@@ -98,26 +100,32 @@ class Subject:
     has_learnt: bool = True
 
 
-def _of_pruning(task: str) -> dict[str, Any]:
-    """What `benchmarks/pruning.py` leaves of a task."""
-    return {
-        "make": lambda folder, progress: _pruned(task, folder, progress),
-        "recipe": lambda folder: pruning.recipe(task, folder),
-    }
+def _taught(task: str) -> Subject:
+    """The fine-tuned model that `benchmarks/pruning.py` starts from."""
+    setting = pruning.SETTINGS[task]
+
+    def make(folder: Path, progress: Progress) -> None:
+        pipeline.finetune(pruning.recipe(task, setting.model()), folder, progress)
+
+    return Subject(TITLES[task], f"pruning/{task}/teacher", make, partial(pruning.recipe, task))
 
 
-def _pruned(task: str, folder: Path, progress: Progress) -> None:
-    if task not in pruning.TASKS:
-        raise FileNotFoundError(f"benchmarks/pruning.py does not make {folder}")
-    runs = next(parent for parent in folder.parents if parent.name == task)
-    pruning.make(task, runs, progress)
+def _pruned(task: str, share: float) -> Subject:
+    """What it makes of that."""
+    variant = pruning.name(share)
+    return Subject(
+        f"{TITLES[task]}, {variant}",
+        f"pruning/{task}/{variant}/recovered",
+        lambda folder, progress: pruning.make(task, folder.parents[1], progress),
+        partial(pruning.recipe, task),
+    )
 
 
 def _scores(folder: Path | str) -> Recipe:
     """Fine-tuned as `benchmarks/tasks.py` has it."""
     return Recipe(
         model=str(folder),
-        data=DataConfig(path=str(pruning.DATA / "STS-B")),
+        data=DataConfig(path=str(pruning.GLUE / "STS-B")),
         task="text-regression",
         finetune=FinetuneConfig(epochs=4),
     )
@@ -125,7 +133,7 @@ def _scores(folder: Path | str) -> Recipe:
 
 def _sentences(folder: Path) -> Recipe:
     """A few rows of SST-2, for what is not to be learnt."""
-    return Recipe(model=str(folder), data=DataConfig(path=str(pruning.DATA / "SST-2"), max_rows=2_000))
+    return Recipe(model=str(folder), data=DataConfig(path=str(pruning.GLUE / "SST-2"), max_rows=2_000))
 
 
 def _random(folder: Path, progress: Progress) -> None:
@@ -134,18 +142,17 @@ def _random(folder: Path, progress: Progress) -> None:
     save_classifier(loaded.model, loaded.tokenizer, folder)
 
 
+TITLES = {"SST-2": "MiniLM on SST-2", "CIFAR-10": "DINOv2-small on CIFAR-10"}
 SUBJECTS = {
-    "sst-2": Subject("MiniLM on SST-2", "pruning/SST-2/teacher", **_of_pruning("SST-2")),
-    "sst-2-pruned": Subject(
-        "MiniLM on SST-2, 50 % of MACs", f"pruning/SST-2/{pruning.name(0.5)}/recovered", **_of_pruning("SST-2")
-    ),
+    "sst-2": _taught("SST-2"),
+    "sst-2-pruned": _pruned("SST-2", 0.5),
     "sts-b": Subject(
         "MiniLM on STS-B",
         "quantization/models/sts-b",
         lambda folder, progress: pipeline.finetune(_scores(minilm()), folder, progress),
         _scores,
     ),
-    "cifar-10": Subject("DINOv2-small on CIFAR-10", "pruning/CIFAR-10/teacher", **_of_pruning("CIFAR-10")),
+    "cifar-10": _taught("CIFAR-10"),
     "tinybert-4": Subject(
         "TinyBERT-4, random weights", "quantization/models/tinybert-4", _random, _sentences, has_learnt=False
     ),
@@ -211,12 +218,12 @@ class Study:
         if not self.model.exists():
             try:
                 self.subject.make(self.model, progress)
-            except FileNotFoundError as missing:
-                print(f"{self.name}: left out, {missing}", flush=True)
+            except (EdgesmithError, FileNotFoundError) as missing:
+                print(f"{self.name} is left out: {missing}", flush=True)
                 return
         weights = model_fingerprint(self.model)
         for runtime in self.runtimes:
-            with self._opened_once(self.folder / runtime):
+            with self._opened_once(self.folder / runtime, weights):
                 for plan in self._plans(runtime):
                     cell(
                         self.folder / runtime / f"{plan}.json",
@@ -232,6 +239,7 @@ class Study:
 
     def _plans(self, runtime: str) -> Iterator[str]:
         has_static = any(scheme.activation == "static_int8" for scheme in integer_schemes(runtime, "linear"))
+        has_static = has_static and (self.name not in WHOLE or runtime == RUNTIMES[0])
         studied = self.subject.has_learnt and runtime == RUNTIMES[0]
         for plan in PLANS if studied else COMPARED:
             if (plan != "static INT8" or has_static) and (plan != "plan" or self.name not in WHOLE):
@@ -240,13 +248,12 @@ class Study:
     def _measure(self, runtime: str, plan: str, progress: Progress, **_: Any) -> dict[str, Any]:
         """A bundle and its record, and what it answers to test rows."""
         folder = self.folder / runtime / plan
-        if not (folder / "quantization.json").is_file():
-            try:
-                config = PrecisionConfig(runtime=runtime, **PLANS[plan])
-                pipeline.quantize(self.recipe, config, folder, progress)
-            except BudgetError as impossible:
-                return {"failed": str(impossible)}
-        record = read_json(Quantization, folder / "quantization.json")
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            config = PrecisionConfig(runtime=runtime, **PLANS[plan])
+            record = pipeline.quantize(self.recipe, config, folder, progress)
+        except BudgetError as impossible:
+            return {"failed": str(impossible)}
         kept = ("metric", "validation_rows", "reference", "quality", "drop", "drop_ci95", "agreement", "failures", "macs",
                 "baseline_bytes", "bytes", "sqnr_db")  # fmt: skip
         return {name: getattr(record, name) for name in kept} | {
@@ -255,11 +262,11 @@ class Study:
         }
 
     @contextmanager
-    def _opened_once(self, folder: Path) -> Iterator[None]:
+    def _opened_once(self, folder: Path, weights: str) -> Iterator[None]:
         """Within it `pipeline.quantize` opens the model once, and measures its layers once, for all plans of a runtime.
 
         Args:
-            folder: where an earlier call left plans; what they say of the layers is taken over.
+            folder: of cells; what an earlier call with the same weights found of the layers is taken over.
         """
         opened: list[Calibration] = []
 
@@ -267,7 +274,12 @@ class Study:
             if not opened:
                 first = open_calibration(recipe, config, progress)
                 for path in folder.glob("*/quantization.json"):
-                    first.__dict__["sensitivities"] = read_json(Quantization, path).sensitivities
+                    kept = folder / f"{path.parent.name}.json"
+                    if (
+                        kept.is_file()
+                        and json.loads(kept.read_text(encoding="utf-8"))["asked"]["weights"] == weights
+                    ):
+                        first.__dict__["sensitivities"] = read_json(Quantization, path).sensitivities
                 _ = first.ranges, first.sensitivities, first.macs
                 self.__dict__.setdefault("_modality", first.bench.modality)
                 opened.append(first)

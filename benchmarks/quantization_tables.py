@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,19 @@ from edgesmith.records import NO_NUMBER, Quantization
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.plots.precision import sensitivities
 from edgesmith.report.plots.svg import LIGHT, Plot, canvas, finish, name_axes, style
-from edgesmith.report.units import agreement, nats, percent, points, score
+from edgesmith.report.units import agreement, nats, percent, score
 
 Found = Mapping[str, Any]
 STUDIED = ("FP16", "plan", "plan, 25 %", "plan, 21 %", "plan, 18 %", "INT4")
 """Plans of the study of sizes, the largest first."""
 STUDIED_RUNTIME = "onnxruntime"
 NAMES = {"plan": "plan, 29 %"}
-COLOURS = ("artifact", "attention", "words", "ffn")
-"""Of models; that of images, the last, stands out."""
+COLOURS = ("artifact", "attention", "head", "ffn")
+"""Of models, in their order."""
+DRAWN = ("sst-2", "cifar-10")
+"""Models whose layers have a plot."""
+MOST_LOST = 0.5
+"""Points that a plan may lose, with the interval's worse end."""
 
 
 def page(folder: Path, studies: Mapping[str, Found]) -> None:
@@ -30,7 +34,7 @@ def page(folder: Path, studies: Mapping[str, Found]) -> None:
     tables = [_compared(one) for one in learnt]
     tables += [_structure(random), _sizes(learnt), _kinds(learnt), _walls(studies.values())]
     with style():
-        plots = [*_scatter(learnt), *_layers(studies)]
+        plots = [*_lines(learnt), *_layers(studies)]
     write_page(
         folder,
         "quantization",
@@ -50,8 +54,8 @@ def _compared(one: Found) -> Table:
     metric, rows, tests = first["metric"], first["validation_rows"], first["test"]["rows"]
     timed = one["latency"].get("p50_ms", {})
     notes = [
-        f"{metric} on {rows:,} validation rows, and test: on {tests:,} rows that nothing was decided on; lost: points "
-        "against FP32, with the 95 % interval; INT8, static: of the MACs",
+        f"{metric} on {rows:,} validation rows; test: on {tests:,} rows that nothing was decided on, of GLUE's dev or "
+        "CIFAR-10's test; lost: points against FP32, with the 95 % interval; INT8, static: of the MACs",
         "same: answers as FP32's; SQNR: logits against the same plan in PyTorch",
     ]  # fmt: skip
     if timed:
@@ -100,8 +104,8 @@ def _row(runtime: str, plan: str, found: Found, timed: Mapping[str, float]) -> t
 
 
 def _lost(found: Found) -> str:
-    low, high = (100 * end for end in found["drop_ci95"])
-    return f"{100 * found['drop']:.2f} ({low:.2f} to {high:.2f})"
+    lost, low, high = (round(100 * each, 2) + 0.0 for each in (found["drop"], *found["drop_ci95"]))
+    return f"{lost:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _share(found: Found) -> float:
@@ -149,14 +153,15 @@ def _sizes(learnt: Sequence[Found]) -> Table:
     rows = []
     for one in learnt:
         cells = one["cells"][STUDIED_RUNTIME]
-        rows.append((one["title"], *(_at(cells.get(plan)) for plan in STUDIED)))
+        rows.append((one["title"], *(_at(cells.get(plan)) for plan in STUDIED), _sweet(_studied(one))))
     return Table(
         title="The sweet spot of each model",
-        columns=("model", *(NAMES.get(plan, plan) for plan in STUDIED)),
-        align="l" + "r" * len(STUDIED),
+        columns=("model", *(NAMES.get(plan, plan) for plan in STUDIED), f"smallest within {MOST_LOST}"),
+        align="l" + "r" * (len(STUDIED) + 1),
         rows=tuple(rows),
         notes=(
-            f"points lost on validation rows on {STUDIED_RUNTIME}, with the 95 % interval, and the size in FP32's",
+            f"points lost on validation rows on {STUDIED_RUNTIME}, with the 95 % interval, and the share of answers that are not "
+            f"FP32's; smallest: size in per cent of FP32's where the interval ends at {MOST_LOST} points or less",
         ),
     )
 
@@ -164,7 +169,18 @@ def _sizes(learnt: Sequence[Found]) -> Table:
 def _at(found: Found | None) -> str:
     if found is None:
         return NONE
-    return "no such plan" if "failed" in found else f"{_lost(found)} at {_share(found):.1%}"
+    return "no such plan" if "failed" in found else f"{_lost(found)}; {1 - found['agreement']:.2%}"
+
+
+def _studied(one: Found) -> list[Found]:
+    """What was measured of the study of sizes, the smallest first."""
+    cells = one["cells"][STUDIED_RUNTIME]
+    return sorted((cells[plan] for plan in STUDIED if "bytes" in cells.get(plan, {})), key=_share)
+
+
+def _sweet(found: Sequence[Found]) -> str:
+    inside = (percent(_share(one)) for one in found if 100 * one["drop_ci95"][1] <= MOST_LOST)
+    return next(inside, NONE)
 
 
 def _kinds(learnt: Sequence[Found]) -> Table:
@@ -227,54 +243,74 @@ def _walls(studies: Any) -> Table:
     )  # fmt: skip
 
 
-def _scatter(learnt: Sequence[Found]) -> Iterator[Plot]:
-    """Loss against size, a line a model."""
-    lines = {one["title"]: _points(one) for one in learnt}
-    lines = {title: found for title, found in lines.items() if len(found) > 1}
-    if not lines:
-        return
-    figure, axes = canvas(300, left=46, bottom=40, top=22)
-    for (title, found), colour in zip(lines.items(), _colours(lines), strict=True):
-        axes.plot(
-            *zip(*found, strict=True),
-            "o-",
-            color=LIGHT[colour],
-            markersize=5,
-            linewidth=1,
-            alpha=0.9,
-            label=title,
-        )
-    axes.axhline(0, color=LIGHT["line"], linewidth=1)
-    axes.grid()
-    axes.legend(frameon=False, fontsize=8)
-    name_axes(axes, x="size in per cent of FP32", y="points lost on validation rows")
-    yield finish(
-        figure,
-        name="quantization",
-        title="Loss against size",
-        caption=f"Measured on {STUDIED_RUNTIME}: all FP16, plans of several sizes, and all INT4.",
-        told="; ".join(
-            f"{title}: " + ", ".join(f"{points(lost / 100)} at {size:.1f} %" for size, lost in found)
-            for title, found in lines.items()
-        ),
+def _lines(learnt: Sequence[Found]) -> Iterator[Plot]:
+    """Loss, and answers that changed, against size."""
+    sized = {one["title"]: found for one in learnt if (found := _studied(one))}
+    caption = f"On {STUDIED_RUNTIME}, validation rows: all INT4, plans of four sizes, all FP16."
+    yield _against_size(
+        sized,
+        "quantization",
+        "Loss against size",
+        "points lost",
+        f"{caption} With 95 % intervals; points of a size stand beside one another.",
+        _loss,
+    )
+    classes = {title: found for title, found in sized.items() if found[0]["metric"] == "accuracy"}
+    yield _against_size(
+        classes,
+        "quantization-changed",
+        "Changed answers against size",
+        "per cent of the answers that are not FP32's",
+        caption,
+        _changed,
     )
 
 
-def _points(one: Found) -> list[tuple[float, float]]:
-    """(per cent of the size, points lost)."""
-    cells = one["cells"][STUDIED_RUNTIME]
-    found = [cells[plan] for plan in STUDIED if plan in cells and "failed" not in cells[plan]]
-    return sorted((100 * _share(each), 100 * each["drop"]) for each in found)
+def _loss(found: Found) -> tuple[float, float, float]:
+    """Points, and how far its interval reaches below and above."""
+    lost, (low, high) = found["drop"], found["drop_ci95"]
+    return 100 * lost, 100 * (lost - low), 100 * (high - lost)
 
 
-def _colours(lines: Mapping[str, Any]) -> list[str]:
-    return [COLOURS[-1] if "DINO" in title else COLOURS[place % 3] for place, title in enumerate(lines)]
+def _changed(found: Found) -> tuple[float, float, float]:
+    return 100 * (1 - found["agreement"]), 0.0, 0.0
+
+
+def _against_size(
+    sized: Mapping[str, Sequence[Found]],
+    name: str,
+    title: str,
+    y: str,
+    caption: str,
+    measured: Callable[[Found], tuple[float, float, float]],
+) -> Plot:
+    """A line a model.
+
+    Args:
+        measured: what is drawn of a cell, and its interval below and above.
+    """
+    figure, axes = canvas(300, left=46, bottom=40, top=22)
+    told = []
+    for number, (model, found) in enumerate(sized.items()):
+        sizes = [100 * _share(one) for one in found]
+        values, below, above = zip(*map(measured, found), strict=True)
+        beside = [size + 0.25 * number for size in sizes] if any(above) else sizes
+        axes.errorbar(
+            beside, values, (below, above), fmt="o-", color=LIGHT[COLOURS[number]], markersize=5, linewidth=1,
+            elinewidth=0.7, label=model,
+        )  # fmt: skip
+        each = (f"{value:.2f} at {size:.1f} %" for value, size in zip(values, sizes, strict=True))
+        told.append(f"{model}: {', '.join(each)}")
+    axes.grid()
+    axes.legend(frameon=False, fontsize=8)
+    name_axes(axes, x="size in per cent of FP32", y=y)
+    return finish(figure, name=name, title=title, caption=caption, told="; ".join(told))
 
 
 def _layers(studies: Mapping[str, Found]) -> Iterator[Plot]:
-    """Of each model that has learnt something, on the studied runtime."""
-    for name, one in studies.items():
+    for name in DRAWN:
+        one = studies.get(name, {"quantizations": ()})
         for record in one["quantizations"]:
-            if one["has_learnt"] and record.runtime == STUDIED_RUNTIME:
+            if record.runtime == STUDIED_RUNTIME:
                 found = replace(record.sensitivities, model=one["title"])
                 yield replace(sensitivities(found), name=f"quantization-{name}")

@@ -39,7 +39,7 @@ def page(folder: Path, studies: Mapping[str, Found]) -> None:
         folder,
         "quantization",
         "Plans against uniform precisions",
-        "Made by `python benchmarks/quantization.py --timed`. Everything is measured, through the runtime, one row at a time; "
+        "Made by `python benchmarks/quantization.py --timed --walls`. Everything is measured, through the runtime, one row at a time; "
         "validation rows were carved from train in containment groups. p50: batch 1, one thread, all files of a table in turns.",
         [table for table in tables if table.rows],
         plots,

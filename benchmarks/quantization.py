@@ -16,9 +16,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ from edgesmith.targets import integer_schemes
 
 RUNTIMES = ("onnxruntime", "litert")
 MAX_DROP = 0.005
-TEST_ROWS, TIMED_ROWS = 2_000, 32
+TEST_ROWS, TIMED_ROWS = 1_500, 32
 """Test rows that are answered at most; validation rows that are timed."""
 
 PLANS: dict[str, dict[str, Any]] = {
@@ -92,6 +92,7 @@ class Subject:
         make: writes it.
         recipe: of a model at a place.
         has_learnt: its answers mean something.
+        rows: of `PrecisionConfig`, for what has more positions a row than sentences have.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Subject:
     make: Callable[[Path, Progress], object]
     recipe: Callable[[Path], Recipe]
     has_learnt: bool = True
+    rows: Mapping[str, int] = field(default_factory=dict)
 
 
 def _taught(task: str) -> Subject:
@@ -153,7 +155,7 @@ SUBJECTS = {
         lambda folder, progress: pipeline.finetune(_scores(minilm()), folder, progress),
         _scores,
     ),
-    "cifar-10": _taught("CIFAR-10"),
+    "cifar-10": replace(_taught("CIFAR-10"), rows={"calibration_rows": 32, "verification_rows": 512}),
     "tinybert-4": Subject(
         "TinyBERT-4, random weights", "quantization/models/tinybert-4", _random, _sentences, has_learnt=False
     ),
@@ -240,7 +242,7 @@ class Study:
                             progress,
                         ),
                         weights=weights,
-                        changed=PLANS[plan],
+                        changed={**self.subject.rows, **PLANS[plan]},
                     )
 
     def _plans(self, runtime: str) -> Iterator[str]:
@@ -256,7 +258,7 @@ class Study:
         folder = self.folder / runtime / plan
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            config = PrecisionConfig(runtime=runtime, **PLANS[plan])
+            config = PrecisionConfig(runtime=runtime, **self.subject.rows, **PLANS[plan])
             record = pipeline.quantize(self.recipe, config, folder, progress)
         except BudgetError as impossible:
             return {"failed": str(impossible)}
@@ -422,7 +424,7 @@ class Study:
 
     def _wall(self, progress: Progress, runtime: str, **_: Any) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as temporary:
-            config = PrecisionConfig(runtime=runtime)
+            config = PrecisionConfig(runtime=runtime, **self.subject.rows)
             record = pipeline.quantize(self.recipe, config, Path(temporary) / "out", progress)
         return {"wall_s": record.wall_s, "trials": len(record.trials), "threads": torch.get_num_threads()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,14 @@ BOUNDS: dict[WeightDtype, Bounds] = {
     "fp16": Bounds(error=3e-3, cosine=1 - 3e-6, agreement=0.9),
     # A weight moves by at most 1/254 of its row's largest, an input by as much of its token's or tensor's (6e-2 seen).
     "int8": Bounds(error=0.1, cosine=0.998, agreement=0.9),
-    # A weight has 15 levels: it moves by at most 1/14 of its row's or block's largest (0.4 seen, in blocks). LiteRT's
-    # converter multiplies a norm's scale into the matrix behind it before that is rounded: `compact` has a cosine of 0.67
-    # there, 0.62 in PyTorch with the same folded matrices, and 0.93 with the matrices as they are.
-    "int4": Bounds(error=0.8, cosine=0.6, agreement=0.5),
+    # A weight has 15 levels: it moves by at most 1/14 of its row's or block's largest (0.4 seen, in blocks).
+    "int4": Bounds(error=0.8, cosine=0.8, agreement=0.5),
 }
 """Of twelve rows one may have another label in INT8: with random weights, labels lie close together."""
+
+FOLDED = {("compact", "litert", "int4"): replace(BOUNDS["int4"], cosine=0.6)}
+"""LiteRT's converter multiplies a norm's scale into the matrix behind it before that is rounded: a cosine of 0.67, 0.62 in
+PyTorch with the same folded matrices, and 0.93 with the matrices as they are."""
 
 
 def computed(runtime: str) -> list[WeightDtype]:
@@ -176,7 +178,8 @@ def test_a_file_answers_as_the_model_does(
     artifact = exporter(runtime).lower(one.graph, plan, tmp_path / exporter(runtime).MODEL_NAME)
     assert artifact.stored == {entry.layer: entry.weight for entry in plan.layers}
     found = np.concatenate([open_session(runtime, artifact.path).run(row) for row in one.rows])
-    bounds, most = BOUNDS[dtype], float(np.abs(one.reference).max())
+    bounds = FOLDED.get((family, runtime, dtype), BOUNDS[dtype])
+    most = float(np.abs(one.reference).max())
     parity = check_parity(
         one.reference, found, tolerance=bounds.error * most, name=f"{family} {runtime} {dtype}"
     )

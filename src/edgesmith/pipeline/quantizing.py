@@ -49,7 +49,7 @@ from edgesmith.records import (
     write_text,
 )
 from edgesmith.records.plan import Activation, LayerKind, WeightDtype
-from edgesmith.report.quantization import quantization_page, sensitivity_page
+from edgesmith.report.quantization import quantization_page, write_sensitivity
 from edgesmith.report.units import megabytes, nats, percent, points
 from edgesmith.runtime.judge import Answers
 from edgesmith.search.precision import Choice, Latency, Limits, Trial, try_plans
@@ -94,7 +94,7 @@ def sensitivity(
     if out is not None:
         with appearing(out) as folder:
             write_json(folder / f"{SENSITIVITY_NAME}.json", found)
-            write_text(folder / f"{SENSITIVITY_NAME}.md", sensitivity_page(found))
+            write_sensitivity(found, folder, SENSITIVITY_NAME)
     return found
 
 

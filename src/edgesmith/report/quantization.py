@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from edgesmith.records import NO_NUMBER, LayerPlan, PlanTraining, PlanTrial, Quantization, Sensitivities
+from edgesmith.records import (
+    NO_NUMBER,
+    LayerPlan,
+    PlanTraining,
+    PlanTrial,
+    Quantization,
+    Sensitivities,
+    write_text,
+)
 from edgesmith.report.facts import NONE, Table
 from edgesmith.report.markdown import escape, render_table
+from edgesmith.report.plots.precision import sensitivities
+from edgesmith.report.plots.svg import style
+from edgesmith.report.prediction import standalone
 from edgesmith.report.units import agreement, counted, megabytes, nats, percent, points, times
 
 _INPUTS = {
@@ -77,9 +89,23 @@ def quantization_tables(found: Quantization) -> Iterator[Table]:
     yield _plan(found)
 
 
-def sensitivity_page(found: Sensitivities) -> str:
-    """Markdown."""
-    return f"# Sensitivity\n\n{render_table(sensitivity_table(found), level=2)}\n"
+def write_sensitivity(found: Sensitivities, folder: Path, name: str) -> None:
+    """Writes the page as ``NAME.md``, and its plot as ``NAME.svg`` beside it."""
+    with style():
+        plot = sensitivities(found)
+    write_text(folder / f"{name}.svg", standalone(plot))
+    figure = f"![{escape(plot.title)}]({name}.svg)\n\n{escape(plot.caption)}"
+    write_text(folder / f"{name}.md", sensitivity_page(found, figure))
+
+
+def sensitivity_page(found: Sensitivities, figure: str = "") -> str:
+    """Markdown.
+
+    Args:
+        figure: Markdown that shows the plot.
+    """
+    parts = ("# Sensitivity", figure, render_table(sensitivity_table(found), level=2))
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def quantization_page(found: Quantization) -> str:

@@ -30,6 +30,8 @@ bench: .venv/.stamp-test  ## measure what the README states
 	$(BIN)/python benchmarks/sst2.py
 	$(BIN)/python benchmarks/demo_seeds.py
 	$(BIN)/python benchmarks/tasks.py sts-b squad
+	$(BIN)/python benchmarks/pruning.py
+	$(BIN)/python benchmarks/quantization.py --timed --walls
 	$(BIN)/python benchmarks/distillation.py
 	$(BIN)/python benchmarks/training.py
 	-$(BIN)/python benchmarks/latency_model.py

@@ -9,7 +9,7 @@ import pytest
 from fixtures_targets import calibrated
 
 from edgesmith.analyze.latency import LatencyModel
-from edgesmith.pipeline import analysis, prediction, pruning, quantizing
+from edgesmith.pipeline import analysis, cutting, prediction, quantizing
 from edgesmith.recipe import Budget, DataConfig, Recipe, SearchConfig
 from edgesmith.records import Candidate, EncoderShape, find_zoo_model
 from edgesmith.search.structure import Effort, ladder, try_candidates
@@ -23,7 +23,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def test_the_three_steps_ask_the_same_callable(recipe):
-    assert {one.latency_model for one in (analysis, pruning, quantizing)} == {prediction.latency_model}
+    assert {one.latency_model for one in (analysis, cutting, quantizing)} == {prediction.latency_model}
     asked = prediction.latency_model(recipe, 32)
     assert asked == LatencyModel(target=load_target(recipe.target), tokens=32, threads=1)
 

@@ -20,7 +20,7 @@ TABLE = LayerSensitivity(
     activations={}, vanished_weights={}, vanished_inputs=0.0,
 )  # fmt: skip
 FOUND = Sensitivities(
-    model="m", runtime="onnxruntime", rows=8, observer="mse", layers=(TABLE, LINEAR), wall_s=1.0
+    model="m", runtime="onnxruntime", rows=8, range_rows=8, observer="mse", layers=(TABLE, LINEAR), wall_s=1.0
 )
 
 

@@ -129,8 +129,8 @@ class _Round:
 
 
 def _rounds(config: CutConfig) -> list[_Round]:
-    """One, or two by the square root of every share; the word table shrinks in the last."""
-    if config.schedule == "one-shot":
+    """One, or two by the square root of every share; the word table shrinks in the last, and alone in one."""
+    if config.schedule == "one-shot" or not config.shares:
         return [_Round(config, 1.0)]
     halfway: dict[str, Any] = {name: share**0.5 for name, share in config.shares.items()}
     first = replace(config, **halfway, vocabulary=None, embedding=None)
@@ -163,14 +163,17 @@ class _Rounds:
             found.append(pruning)
         with appearing(self.folder.path / "handed-over") as folder:
             read = _written(self.opened, cut, model, folder)
-            pruning = replace(_summed(found), folder=str(out), model_class=type(read).__name__)
-            _record(
-                self.recipe, self.config, self.opened, replace(pruning, schedule=self.config.schedule), folder
+            pruning = replace(
+                _summed(found),
+                folder=str(out),
+                model_class=type(read).__name__,
+                schedule=self.config.schedule,
             )
+            _record(self.recipe, self.config, self.opened, pruning, folder)
         if out.exists():
             out.rmdir()  # it is empty
         (self.folder.path / "handed-over").rename(out)
-        return replace(pruning, schedule=self.config.schedule)
+        return pruning
 
     def _cut(self, cut: Cut, number: int) -> Prunable:
         def work(folder: Path) -> StepResult:
